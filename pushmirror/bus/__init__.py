@@ -1,0 +1,1 @@
+"""How messages travel: the interface, ZeroMQ in fedmsg's framing, and an in-process bus for tests."""

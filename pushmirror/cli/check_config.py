@@ -1,0 +1,53 @@
+"""``pushmirror check-config``: every fault of a settings file, or what it says and how systemd lets the daemon in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pushmirror.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pushmirror.settings.publisher import PublisherSettings
+    from pushmirror.settings.subscriber import SubscriberSettings
+
+
+@click.command("check-config")
+@click.argument("file", type=click.Path(path_type=Path))
+def check_config(file: Path) -> None:
+    """Check the settings in FILE and all that they name, and print the systemd drop-in for the trees."""
+    from pushmirror.settings.dropin import compose_dropin
+    from pushmirror.settings.load import load_and_inspect_any
+
+    try:
+        settings = load_and_inspect_any(file)
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        raise click.exceptions.Exit(error.exit_code) from error
+    dropin = compose_dropin(settings)
+    click.echo(_summarise(file, settings))
+    click.echo(f"\nWith the systemd unit, put this into {dropin.path}:\n")
+    click.echo(dropin.text, nl=False)
+    if os.geteuid() == 0 and not settings.allow_root:
+        click.echo(
+            "\nThis was checked as root, who may read and write everything. To check as the daemon's user:\n"
+            f"  sudo -u pushmirror pushmirror check-config {file}"
+        )
+
+
+def _summarise(file: Path, settings: PublisherSettings | SubscriberSettings) -> str:
+    from pushmirror.settings.publisher import PublisherSettings
+
+    role = "publisher" if isinstance(settings, PublisherSettings) else "subscriber"
+    lines = [f"{file}: good settings for the {role} {settings.name}"]
+    if isinstance(settings, PublisherSettings):
+        lines += [f"  tree {name}: {tree.path}" for name, tree in settings.trees.items()]
+    else:
+        lines += [
+            f"  tree {name}: {tree.path}, from {tree.source}, announced by {tree.upstream}"
+            for name, tree in settings.trees.items()
+        ]
+    return "\n".join(lines)

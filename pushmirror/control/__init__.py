@@ -1,0 +1,1 @@
+"""The UNIX control socket that both daemons have, and the client that asks on it."""

@@ -1,0 +1,53 @@
+"""What of a list really arrived: a path that was listed and is not here must never count as applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pushmirror.core.output import Items, Notes
+from pushmirror.core.paths import TreePath, lies_below, trust
+from pushmirror.errors import UntrustedPath
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """`missing`: not at the upstream any more, or not yet; `incomplete`: the upstream does not let us read them."""
+
+    missing: tuple[TreePath, ...] = ()
+    incomplete: tuple[TreePath, ...] = ()
+
+
+def judge_arrival(listed: Iterable[TreePath], items: Items, notes: Notes) -> Arrival:
+    """Return which of the `listed` puts did not arrive.
+
+    rsync itemises everything that it finds (``-ii``), so that what it did not mention is missing; a line is no proof for
+    a file that vanished or could not be opened afterwards. A path below something that turned out to be no directory has
+    been superseded: its own update is older than the one that put the file or link above it.
+    """
+    unreadable = set(notes.unreadable)
+    incomplete, missing = set(unreadable), set(notes.vanished)
+    for path in listed:
+        if path in unreadable or lies_below(path, unreadable):
+            incomplete.add(path)
+        elif path not in items.present and not lies_below(path, items.plain):
+            missing.add(path)
+    return Arrival(tuple(sorted(missing - incomplete)), tuple(sorted(incomplete)))
+
+
+def reliable_surplus(items: Items, notes: Notes) -> tuple[TreePath, ...]:
+    """Return what a dry run found here and not at the upstream, less what it could not know.
+
+    Below a directory that the upstream does not let us read everything looks like surplus.
+    """
+    unreadable = set(notes.unreadable)
+    found = [path for path in items.deleted if path not in unreadable and not lies_below(path, unreadable)]
+    return tuple(sorted(path for path in found if _is_trusted(path)))
+
+
+def _is_trusted(path: bytes) -> bool:
+    try:
+        trust(path)
+    except UntrustedPath:
+        return False
+    return True

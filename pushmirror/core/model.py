@@ -1,0 +1,143 @@
+"""Frozen value types that the rest of the program speaks in. Times are integer milliseconds since the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from pushmirror.core.paths import TreePath
+
+
+@dataclass(frozen=True)
+class ChangeList:
+    """Which paths of a tree an update is about. Each tuple is sorted by bytes and has no duplicates."""
+
+    changed: tuple[TreePath, ...] = ()
+    """Put, or changed in their attributes: to be brought, each by itself."""
+    deleted: tuple[TreePath, ...] = ()
+    """Gone, with everything below them."""
+    directories: tuple[TreePath, ...] = ()
+    """To be synced recursively, surplus included."""
+    linked: tuple[tuple[TreePath, TreePath], ...] = ()
+    """Pairs: a changed path, and one settled other name of its inode, so that a mirror links instead of copying."""
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.deleted or self.directories)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest update of one tree, as its publisher tells it. `serial` 0 (`digest` None): nothing announced yet."""
+
+    epoch: str
+    serial: int
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class Update:
+    """The header of one announcement (``tree.updated``), with its change list where that is inline."""
+
+    publisher: str
+    tree: str
+    epoch: str
+    serial: int
+    previous: int
+    previous_digest: str | None
+    at_ms: int
+    whole: bool
+    list_digest: str | None
+    changes: ChangeList | None
+    """None when `whole`, or when the list has to be fetched by `list_digest`."""
+    changed: int
+    deleted: int
+    bytes: int
+    root_mtime_ns: int | None = None
+    max_clients: int | None = None
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What a publisher has sent so far (``tree.heartbeat``)."""
+
+    publisher: str
+    counter: int
+    at_ms: int
+    interval_ms: int
+    trees: Mapping[str, Head]
+
+
+@dataclass(frozen=True)
+class TreeState:
+    """A publisher's signed answer about one tree; `oldest` is the lowest serial that it can still hand out (0: none)."""
+
+    publisher: str
+    tree: str
+    head: Head
+    oldest: int
+    nonce: str
+
+
+class Event(Enum):
+    """What a report tells; the value is the last word of its topic."""
+
+    STARTED = "started"
+    PROGRESS = "progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    HELD = "held"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a node says about a job of one of its trees."""
+
+    event: Event
+    node: str
+    publisher: str
+    tree: str
+    epoch: str | None
+    applied: int
+    cleaned: int
+    scope: str
+    files: int = 0
+    bytes: int = 0
+    deleted: int = 0
+    duration_ms: int = 0
+    lag_ms: int | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+
+
+class ScopeKind(Enum):
+    LIST = "list"
+    WHOLE = "whole"
+
+
+class StageKind(Enum):
+    """What one rsync run of a job is for. Exit codes mean different things in different stages."""
+
+    PLAN = "plan"
+    PAYLOAD = "payload"
+    DIRECTORIES = "directories"
+    WHOLE = "whole"
+    SURPLUS = "surplus"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One rsync run: its kind and the paths it is given (none: the whole tree)."""
+
+    kind: StageKind
+    paths: tuple[TreePath, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeleteBudget:
+    """Deletions are held above `count` and above `percent`, or above `limit` percent of the entries a mirror has."""
+
+    count: int = 1000
+    percent: int = 5
+    limit: int = 50

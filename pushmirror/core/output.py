@@ -1,0 +1,174 @@
+"""What rsync printed, read: itemised changes and statistics from its output, causes from its messages.
+
+The forms are those of rsync 3.1 to 3.5 under ``LC_ALL=C`` with ``--out-format='%i %n'`` (rsync(1), "--itemize-changes").
+Names are bytes; rsync writes an unprintable byte as ``\\#ooo``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pushmirror.core.paths import TreePath
+from pushmirror.core.source import Source
+
+_ITEM = re.compile(rb"([<>ch.][fdLDS][^ ]{9}|[<>ch.][fdLDS] {9}) (.+)", re.DOTALL)
+_DELETION = re.compile(rb"\*deleting   (.+)", re.DOTALL)
+_ESCAPE = re.compile(rb"\\#([0-3][0-7]{2})")
+_STATISTIC = re.compile(rb"(Number of files|Total transferred file size|Total bytes received): ([0-9]+)")
+_IGNORED = re.compile(rb'(?:ignoring unsafe symlink "(.*)" -> ".*"|skipping non-regular file "(.*)")', re.DOTALL)
+
+_VANISHED = re.compile(rb'(?:file|directory) has vanished: "(.*)" \(in [^"]*\)')
+_UNREADABLE = re.compile(
+    rb"rsync: (?:\[sender\] )?(?:send_files failed to open |link_stat |opendir |readlink_stat\(|readlink )"
+    rb'"(.*)" \(in [^"]*\)\)?(?: failed)?: Permission denied \(13\)'
+)
+_CLASH = re.compile(rb"could not make way for new [a-z ]+: (.*)")
+_BUSY = re.compile(rb"@ERROR: max connections \([0-9]+\) reached")
+_REFUSED = re.compile(rb"@ERROR: |The server is configured to refuse ")
+_NO_SPACE = re.compile(rb"No space left on device \(28\)|Disk quota exceeded \(122\)")
+_HARMLESS = re.compile(
+    rb"cannot delete non-empty directory: |WARNING: parent dir is absent in the file list: |rsync error: |rsync warning: "
+    rb"|IO error encountered -- skipping file deletion|\s*$"
+)
+_MAX_ERRORS = 20
+_DIRECTORY = 0x64
+
+
+@dataclass(frozen=True)
+class Items:
+    """What one run listed, put or deleted, and its statistics (None where rsync did not come to print them)."""
+
+    present: frozenset[TreePath] = frozenset()
+    """Everything that rsync itemised, changed or not, and the unsafe links and special files that it ignored."""
+    plain: frozenset[TreePath] = frozenset()
+    """Those of `present` that are not directories."""
+    new_directories: frozenset[TreePath] = frozenset()
+    created: int = 0
+    brought: int = 0
+    """Files, links and new directories that were written; attribute-only changes are not counted."""
+    deleted: tuple[TreePath, ...] = ()
+    entries: int | None = None
+    """Entries of the upstream's file list, its root not counted."""
+    transferred_bytes: int = 0
+    received_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What rsync complained about. Paths are relative to the tree."""
+
+    vanished: frozenset[TreePath] = frozenset()
+    unreadable: frozenset[TreePath] = frozenset()
+    clashes: tuple[TreePath, ...] = ()
+    """Directories of the mirror that stand where the upstream has something else."""
+    errors: tuple[str, ...] = ()
+    """Every other message that tells of something that went wrong, as printable text."""
+    busy: bool = False
+    refused: bool = False
+    no_space: bool = False
+
+
+@dataclass
+class _Counted:
+    present: set[TreePath] = field(default_factory=set)
+    plain: set[TreePath] = field(default_factory=set)
+    new_directories: set[TreePath] = field(default_factory=set)
+    deleted: list[TreePath] = field(default_factory=list)
+    created: int = 0
+    brought: int = 0
+    statistics: dict[bytes, int] = field(default_factory=dict)
+
+    def take(self, line: bytes) -> None:
+        if match := _ITEM.fullmatch(line):
+            self._take_item(match[1], unescape(match[2]))
+        elif match := _DELETION.fullmatch(line):
+            self.deleted.append(TreePath(unescape(match[1]).rstrip(b"/")))
+        elif match := _STATISTIC.match(line):
+            self.statistics[match[1]] = int(match[2])
+        elif match := _IGNORED.fullmatch(line):
+            path = TreePath(unescape(match[1] or match[2]))
+            self.present.add(path)
+            self.plain.add(path)
+
+    def _take_item(self, code: bytes, name: bytes) -> None:
+        path = TreePath(name.removesuffix(b"/"))
+        self.present.add(path)
+        if code[1] != _DIRECTORY:
+            self.plain.add(path)
+        if code.startswith(b"cd"):
+            self.new_directories.add(path)
+        if code[2:3] == b"+":
+            self.created += 1
+        if code[:1] != b".":
+            self.brought += code[2:] != b" " * 9
+
+
+def unescape(name: bytes) -> bytes:
+    """Return the name that rsync printed as `name`."""
+    if b"\\#" not in name:
+        return name
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), name)
+
+
+def parse_items(lines: Iterable[bytes]) -> Items:
+    """Return what the lines of rsync's standard output tell."""
+    counted = _Counted()
+    for line in lines:
+        counted.take(line.rstrip(b"\n"))
+    files = counted.statistics.get(b"Number of files")
+    return Items(
+        present=frozenset(counted.present),
+        plain=frozenset(counted.plain),
+        new_directories=frozenset(counted.new_directories),
+        created=counted.created,
+        brought=counted.brought,
+        deleted=tuple(counted.deleted),
+        entries=None if files is None else max(0, files - 1),
+        transferred_bytes=counted.statistics.get(b"Total transferred file size", 0),
+        received_bytes=counted.statistics.get(b"Total bytes received", 0),
+    )
+
+
+def parse_notes(lines: Iterable[bytes], source: Source) -> Notes:
+    """Return what the lines of rsync's standard error tell; names in them are relative to the module of `source`."""
+    vanished: set[TreePath] = set()
+    unreadable: set[TreePath] = set()
+    clashes: list[TreePath] = []
+    errors: list[str] = []
+    told: set[re.Pattern[bytes]] = set()
+    for raw in lines:
+        line = raw.rstrip(b"\n")
+        # The root of a tree is no path in it: without it nothing was seen, so that what is said of it is an error.
+        if (match := _VANISHED.match(line)) and (path := _tree_path(match[1], source)):
+            vanished.add(path)
+        elif (match := _UNREADABLE.match(line)) and (path := _tree_path(match[1], source)):
+            unreadable.add(path)
+        elif match := _CLASH.match(line):
+            clashes.append(TreePath(unescape(match[1])))
+        elif not _HARMLESS.match(line):
+            told.update(pattern for pattern in (_BUSY, _REFUSED, _NO_SPACE) if pattern.search(line))
+            if len(errors) < _MAX_ERRORS:
+                errors.append(printable(line))
+    return Notes(
+        vanished=frozenset(vanished),
+        unreadable=frozenset(unreadable),
+        clashes=tuple(clashes),
+        errors=tuple(errors),
+        busy=_BUSY in told,
+        refused=_REFUSED in told,
+        no_space=_NO_SPACE in told,
+    )
+
+
+def _tree_path(name: bytes, source: Source) -> TreePath:
+    """Return the path that `name` stands for; empty for the root of the tree and of the module."""
+    path = source.strip(unescape(name).lstrip(b"/")).rstrip(b"/")
+    return TreePath(b"" if path == b"." else path)
+
+
+def printable(line: bytes, limit: int = 300) -> str:
+    """Return a line of a stranger's output as text for a log: no control characters, at most `limit` of them."""
+    text = line[:limit].decode("utf-8", "backslashreplace")[:limit]
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,104 @@
+"""What the HTTP service answers: history and lists out of the journal, the signed state of a tree, reports taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+
+from pushmirror.core.messages import STATE, format_state
+from pushmirror.core.model import TreeState
+from pushmirror.keys import PrivateKey, seal
+from pushmirror.publisher.identity import Identity
+from pushmirror.publisher.journal import Journal
+from pushmirror.publisher.journal_rows import UpdateRow
+from pushmirror.publisher.questions import (
+    ListQuestion,
+    Question,
+    Refusal,
+    ReportQuestion,
+    StateQuestion,
+    UpdatesQuestion,
+)
+from pushmirror.publisher.reports import Reports
+
+JSON = "application/json"
+LINES_OF_JSON = "application/x-ndjson"
+
+FOR_EVER = "public, max-age=31536000, immutable"
+ASK_AGAIN = "no-cache"
+"""May be kept, and used again when the service says that it is still true; the next update makes it incomplete."""
+NEVER = "no-store"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer with content. `chunks` make up the body; `length_bytes` is known for all but streamed lines."""
+
+    content_type: str
+    cache_control: str
+    chunks: Iterator[bytes]
+    length_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class NoContent:
+    """What was sent was taken; there is nothing to tell."""
+
+
+@dataclass
+class Answers:
+    """Answers questions about the trees that are published here. Raises StateError when the journal fails."""
+
+    journal: Journal
+    key: PrivateKey
+    identity: Identity
+    trees: Collection[str]
+    reports: Reports
+    clock_ms: Callable[[], int]
+    _states: int = field(default=0, init=False)
+
+    def answer(self, question: Question, body: bytes) -> Answer | NoContent | Refusal:
+        """Return the answer to a question; `body` is what was sent with it."""
+        if isinstance(question, ReportQuestion):
+            return self.reports.take(body) or NoContent()
+        if question.tree not in self.trees:
+            return Refusal(404, "no such tree is published here")
+        if isinstance(question, UpdatesQuestion):
+            return self._answer_updates(question)
+        if isinstance(question, ListQuestion):
+            return self._answer_list(question)
+        return self._answer_state(question)
+
+    def _answer_updates(self, question: UpdatesQuestion) -> Answer | Refusal:
+        if not self.journal.keeps(question.tree, question.epoch, question.after):
+            return Refusal(410, f"these updates are not kept; ask for /v1/trees/{question.tree}?nonce=... instead")
+        rows = self.journal.updates_after(question.tree, question.after, question.limit)
+        return Answer(LINES_OF_JSON, ASK_AGAIN, self._lines(rows))
+
+    def _lines(self, rows: Iterator[UpdateRow]) -> Iterator[bytes]:
+        for row in rows:
+            yield b'{"update":' + row.envelope() + b',"list":'
+            if row.list_digest is None or row.inline:
+                yield b"null}\n"
+            else:
+                yield from self.journal.list_parts(row.list_digest)
+                yield b"}\n"
+
+    def _answer_list(self, question: ListQuestion) -> Answer | Refusal:
+        if not self.journal.has_list(question.tree, question.digest):
+            return Refusal(404, "no update of this tree has that list")
+        parts = self.journal.list_parts(question.digest)
+        return Answer(JSON, FOR_EVER, parts, self.journal.list_bytes(question.digest))
+
+    def _answer_state(self, question: StateQuestion) -> Answer:
+        self._states += 1
+        state = TreeState(
+            publisher=self.identity.name,
+            tree=question.tree,
+            head=self.journal.head(question.tree),
+            oldest=self.journal.oldest(question.tree),
+            nonce=question.nonce,
+        )
+        signed = self.identity.compose(STATE, format_state(state), at_ms=self.clock_ms(), counter=self._states)
+        body = seal(signed, self.key)
+        return Answer(JSON, NEVER, iter((body,)), len(body))

@@ -1,0 +1,130 @@
+"""The HTTP service at its edge: requests with bounded bodies in, headers and streamed bodies out."""
+
+from __future__ import annotations
+
+import logging
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.web.http import HTTPFactory, Request
+
+from pushmirror.errors import StateError
+from pushmirror.publisher.answers import Answer, Answers, NoContent
+from pushmirror.publisher.questions import Refusal, parse_request
+from pushmirror.publisher.reports import MAX_REPORT_BYTES
+from pushmirror.publisher.streaming import Stream
+
+_log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 60
+MAX_DISCARDED_BYTES = 1024 * 1024
+"""So much of a body that is too large is read and thrown away, so that its sender gets to see the answer."""
+
+_REFUSED_AT_ONCE = b"HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class ServiceRequest(Request):
+    """One request. A body above the limit of a report is never kept."""
+
+    def __init__(self, channel: Any, reactor: Any, answers: Answers) -> None:
+        super().__init__(channel)
+        self._reactor = reactor
+        self._answers = answers
+        self._body = BytesIO()
+        self._body_bytes = 0
+        self._declared_bytes = 0
+
+    @property
+    def _too_large(self) -> bool:
+        return max(self._body_bytes, self._declared_bytes) > MAX_REPORT_BYTES
+
+    def gotLength(self, length: int | None) -> None:
+        """In place of Twisted's, which would put a large body into a file."""
+        self.content = self._body
+        self._declared_bytes = length or 0
+        if self._declared_bytes > MAX_DISCARDED_BYTES:
+            # Not worth waiting for; whoever asks before sending (Expect: 100-continue) is told not to.
+            self.requestHeaders.removeHeader(b"Expect")
+            self.channel.write(_REFUSED_AT_ONCE)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+            self.loseConnection()  # type: ignore[no-untyped-call]  # nor there
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        if not self._too_large:
+            self._body.write(data)
+        elif self._body_bytes > MAX_DISCARDED_BYTES and self.transport is not None:
+            self.transport.abortConnection()
+
+    def process(self) -> None:
+        """Answer; called by Twisted when the request is complete."""
+        try:
+            self._respond(self._decide())
+        except StateError as error:
+            _log.error("a request could not be answered: %s", error)
+            self._refuse(Refusal(503, "the publisher cannot answer at the moment; try again later"))
+        except Exception:
+            _log.exception("a request could not be answered")
+            self._refuse(Refusal(500, "the publisher failed to answer; its log says why"))
+
+    def _decide(self) -> Answer | NoContent | Refusal:
+        if self._too_large:
+            return Refusal(413, f"a request has at most {MAX_REPORT_BYTES} bytes")
+        question = parse_request(self.method, self.path, self.args)
+        if isinstance(question, Refusal):
+            return question
+        return self._answers.answer(question, self._body.getvalue())
+
+    def _respond(self, answer: Answer | NoContent | Refusal) -> None:
+        if isinstance(answer, Refusal):
+            self._refuse(answer)
+        elif isinstance(answer, NoContent):
+            self.setResponseCode(204)
+            self._end(b"")
+        else:
+            self._send(answer)
+
+    def _send(self, answer: Answer) -> None:
+        self._set("Content-Type", answer.content_type)
+        self._set("Cache-Control", answer.cache_control)
+        if answer.length_bytes is not None:
+            self._set("Content-Length", str(answer.length_bytes))
+        if self.method == b"HEAD":
+            self._end(b"")
+        else:
+            Stream(self._reactor, self, answer.chunks).start()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        body = f"{refusal.text}\n".encode()
+        self.setResponseCode(refusal.status)
+        self._set("Content-Type", "text/plain; charset=utf-8")
+        self._set("Cache-Control", "no-store")
+        self._set("Content-Length", str(len(body)))
+        if refusal.status == 405:
+            self._set("Allow", "POST" if self.path == b"/v1/reports" else "GET, HEAD")
+        self._end(body)
+
+    def _end(self, body: bytes) -> None:
+        self.write(body)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+        self.finish()  # type: ignore[no-untyped-call]  # nor there
+
+    def _set(self, name: str, value: str) -> None:
+        self.responseHeaders.setRawHeaders(name, [value])
+
+
+class ServiceFactory(HTTPFactory):
+    """Makes a `ServiceRequest` of every request, on connections that may not idle for ever."""
+
+    noisy = False
+
+    def __init__(self, reactor: Any, answers: Answers) -> None:
+        super().__init__(timeout=IDLE_SECONDS, reactor=reactor)
+        self._answers = answers
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        channel: Any = super().buildProtocol(addr)
+        channel.requestFactory = lambda channel, *_: ServiceRequest(channel, self.reactor, self._answers)
+        return channel
+
+    def log(self, request: Request) -> None:
+        """No access log: what strangers ask for is of no use to an operator, and nothing they send gets a line."""

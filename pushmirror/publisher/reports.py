@@ -1,0 +1,123 @@
+"""Reports of the nodes: verified against the operator's list of nodes, counted, and put on the bus as they came."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from pushmirror.bus.interface import Sender
+from pushmirror.core.messages import kind_of, parse_report
+from pushmirror.core.model import Report
+from pushmirror.core.wire import Envelope, digest, open_envelope
+from pushmirror.errors import BadSignature, MalformedMessage
+from pushmirror.keys import verify_envelope
+from pushmirror.logs import Throttle
+from pushmirror.publisher.identity import Identity
+from pushmirror.publisher.nodes import AuthorizedNodes
+from pushmirror.publisher.questions import Refusal
+
+_log = logging.getLogger(__name__)
+
+MAX_REPORT_BYTES = 16 * 1024
+REMEMBERED_REPORTS = 4096
+"""So many reports are known again when they come a second time."""
+
+
+@dataclass(frozen=True)
+class LastReport:
+    """The newest report of one node about one tree, and when it arrived."""
+
+    report: Report
+    received_ms: int
+
+
+class Reports:
+    """Takes reports. `accepted` and `refused` (by cause) count them; `last` has the newest by node and tree.
+
+    What is kept is bounded: nodes are those that the operator listed, trees those that are published here.
+    """
+
+    def __init__(
+        self,
+        *,
+        nodes: AuthorizedNodes,
+        identity: Identity,
+        trees: Collection[str],
+        sender: Sender,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._nodes = nodes
+        self._identity = identity
+        self._trees = trees
+        self._sender = sender
+        self._clock_ms = clock_ms
+        self._throttle = Throttle(clock_ms)
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self.accepted = 0
+        self.refused: Counter[str] = Counter()
+        self.last: dict[str, dict[str, LastReport]] = {}
+
+    def take(self, body: bytes) -> Refusal | None:
+        """Verify a report and put it on the bus. Returns why it is refused, None when it was taken.
+
+        A report that was taken before is taken again without a second message: its sender missed the answer.
+        Raises StateError when the bus cannot be spoken to.
+        """
+        try:
+            envelope = open_envelope(body, max_bytes=MAX_REPORT_BYTES)
+            report = self._believe(envelope)
+        except MalformedMessage as error:
+            return self._refuse(error)
+        if self._remember(digest(envelope.signed)):
+            self._sender.send(envelope.topic.encode(), body)
+            self.accepted += 1
+            self.last.setdefault(report.node, {})[report.tree] = LastReport(report, self._clock_ms())
+        return None
+
+    def _believe(self, envelope: Envelope) -> Report:
+        """Return the report, if it is about us and signed by the node that it names. The signature is checked last."""
+        kind = kind_of(envelope.topic)
+        if kind is None or not kind.startswith("sync.") or envelope.topic != self._identity.topic(kind):
+            raise _not_ours("topic", "the topic is not that of a report to this publisher")
+        report = parse_report(kind, envelope.msg)
+        if report.publisher != self._identity.name:
+            raise _not_ours("publisher", "the report is for another publisher")
+        if report.tree not in self._trees:
+            raise _not_ours("tree", "the report is about a tree that is not published here")
+        key = self._nodes.read().get(report.node)
+        if key is None:
+            raise _not_ours("node", "this node is not among the authorized nodes of the publisher")
+        verify_envelope(envelope, [key])
+        return report
+
+    def _remember(self, identity: str) -> bool:
+        """Return whether the report is new."""
+        if identity in self._known:
+            return False
+        self._known[identity] = None
+        if len(self._known) > REMEMBERED_REPORTS:
+            self._known.popitem(last=False)
+        return True
+
+    def _refuse(self, error: MalformedMessage) -> Refusal:
+        cause = error.cause_name
+        self.refused[cause] += 1
+        suppressed = self._throttle.allow(cause)
+        if suppressed is not None:
+            _log.warning("a report was refused (%s): %s (%d more since the last line)", cause, error, suppressed)
+        forbidden = isinstance(error, BadSignature) or cause == "node"
+        return Refusal(403 if forbidden else 400, str(error))
+
+    def forget_strangers(self) -> None:
+        """Drop what is kept of nodes that are authorized no more."""
+        nodes = self._nodes.read()
+        self.last = {node: reports for node, reports in self.last.items() if node in nodes}
+
+
+def _not_ours(cause_name: str, text: str) -> MalformedMessage:
+    """A report that is well-formed by itself, and that this publisher has no use for."""
+    error = MalformedMessage(text)
+    error.cause_name = cause_name
+    return error

@@ -1,0 +1,92 @@
+"""Assembles the publisher: the journal, the bus, the HTTP service and the control socket, as one Twisted service."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from pushmirror.bus.zeromq import ZeroMQSender
+from pushmirror.control.server import ControlServer
+from pushmirror.keys import load_private_key
+from pushmirror.publisher.announcer import Announcer
+from pushmirror.publisher.answers import Answers
+from pushmirror.publisher.http import ServiceFactory
+from pushmirror.publisher.identity import Identity
+from pushmirror.publisher.journal import JOURNAL_NAME, Journal, read_clock_ms
+from pushmirror.publisher.listening import HttpService
+from pushmirror.publisher.lock import DaemonLock
+from pushmirror.publisher.nodes import AuthorizedNodes
+from pushmirror.publisher.reports import Reports
+from pushmirror.publisher.status import compose_status
+from pushmirror.settings.publisher import PublisherSettings
+
+BUSY_MS = 2_000
+"""How long the reactor may wait for a ``publish`` that is committing; what could not be done is done later."""
+
+
+class PublisherService(MultiService):
+    """The parts that run, and `resources`: what they share, given back after all of them have stopped."""
+
+    def __init__(self, resources: ExitStack) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+        self._resources = resources
+
+    def stopService(self) -> Deferred[Any]:
+        stopped: Deferred[Any] = maybeDeferred(super().stopService)
+        return stopped.addBoth(self._give_back)
+
+    def _give_back(self, result: Any) -> Any:
+        self._resources.close()
+        return result
+
+
+def make_service(settings: PublisherSettings, reactor: Any) -> MultiService:
+    """Return the publisher, bound to its endpoint on the bus and ready to be started.
+
+    Raises KeyFileError, StateError or UsageError when something that it needs cannot be had; then nothing is kept.
+    """
+    with ExitStack() as resources:
+        parts = _make_parts(settings, reactor, resources)
+        service = PublisherService(resources.pop_all())
+    for part in parts:
+        part.setServiceParent(service)
+    return service
+
+
+def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack) -> tuple[Any, ...]:
+    """Return what runs, in the order in which it is started: whoever asks finds all of it there."""
+    identity = Identity(settings.name, settings.bus.topic_prefix, settings.bus.environment)
+    key = load_private_key(settings.key)
+    nodes = AuthorizedNodes(settings.authorized_nodes)
+    resources.callback(DaemonLock(settings.state_dir).release)
+    journal = Journal(settings.state_dir / JOURNAL_NAME, busy_ms=BUSY_MS)
+    resources.callback(journal.close)
+    sender = ZeroMQSender(reactor, settings.bus.publish)
+    resources.callback(sender.close)
+    trees = tuple(settings.trees)
+    reports = Reports(nodes=nodes, identity=identity, trees=trees, sender=sender, clock_ms=read_clock_ms)
+    answers = Answers(journal, key, identity, trees, reports, read_clock_ms)
+    announcer = Announcer(
+        reactor,
+        journal=journal,
+        key=key,
+        sender=sender,
+        identity=identity,
+        trees=trees,
+        heartbeat_ms=settings.heartbeat_ms,
+        clock_ms=read_clock_ms,
+    )
+
+    def tell_status(request: dict[str, Any]) -> dict[str, Any]:
+        beat = announcer.heartbeat_counter
+        return compose_status(settings, journal, reports, endpoint=sender.endpoint, heartbeat=beat)
+
+    def wake(request: dict[str, Any]) -> dict[str, Any]:
+        announcer.wake()
+        return {}
+
+    control = ControlServer(reactor, settings.control, {"wake": wake, "status": tell_status})
+    return HttpService(reactor, settings.service, ServiceFactory(reactor, answers)), control, announcer

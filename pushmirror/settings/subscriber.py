@@ -1,0 +1,186 @@
+"""The model of a subscriber's settings file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BeforeValidator, Field
+
+from pushmirror.core.paths import STAGING_NAME
+from pushmirror.errors import KeyFileError
+from pushmirror.settings.common import (
+    PLAIN_PROFILE,
+    AbsolutePath,
+    Environment,
+    Filters,
+    Named,
+    NodeName,
+    Profile,
+    RemoteEndpoint,
+    RemoteService,
+    SettingsModel,
+    SocketPath,
+    SourceUrl,
+    TopicPrefix,
+    TreeFolder,
+    duration_between,
+    duration_field,
+    list_to_tuple,
+    size_between,
+    size_field,
+    text_parsed_by,
+)
+from pushmirror.settings.names import PROGRAM_PATTERN, check_program
+from pushmirror.settings.paths import check_absolute
+from pushmirror.settings.units import parse_duration_ms
+
+if TYPE_CHECKING:
+    from pushmirror.keys import PublicKey
+
+_REPOSITORY_GRACE_MS = parse_duration_ms("10m")
+STAGING_FOLDER = STAGING_NAME.decode()
+
+
+def _check_rsync(text: str) -> str:
+    return str(check_absolute(text)) if "/" in text else check_program(text)
+
+
+def _check_public_line(line: str) -> str:
+    from pushmirror.keys import parse_public_line  # cryptography is loaded only where a key is read
+
+    try:
+        parse_public_line(line)
+    except KeyFileError as error:
+        raise ValueError(str(error)) from error
+    return line
+
+
+PublicLine = Annotated[str, text_parsed_by(_check_public_line, "ssh-ed25519 .+")]
+PublicLines = Annotated[tuple[PublicLine, ...], Field(min_length=1), BeforeValidator(list_to_tuple)]
+
+
+class Upstream(SettingsModel):
+    """One publisher that is listened to."""
+
+    publish: RemoteEndpoint = Field(description="the publisher's ZeroMQ PUB socket: tcp://HOST:PORT")
+    service: RemoteService = Field(description="the publisher's HTTP service: http://HOST:PORT or https://HOST/PATH")
+    topic_prefix: TopicPrefix = Field(description="the beginning of the publisher's topics, such as org.example")
+    environment: Environment = Field(description="the part of its topics after the prefix, such as prod")
+    keys: PublicLines = Field(
+        description="the public keys that are believed, each one line as in the publisher's key file with .pub"
+    )
+
+    @property
+    def public_keys(self) -> tuple[PublicKey, ...]:
+        """The keys that are believed, read."""
+        from pushmirror.keys import parse_public_line
+
+        return tuple(parse_public_line(line) for line in self.keys)
+
+
+class DeleteBudget(SettingsModel):
+    """How many deletions happen without asking: more than `count` and more than `percent` of the tree are held, and
+    more than `limit` percent always."""
+
+    count: Annotated[int, Field(ge=0, le=10**9)] = Field(
+        default=1000, description="up to this many deletions are never held, unless they pass limit"
+    )
+    percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=5, description="up to this share of the tree's entries, in percent, is never held"
+    )
+    limit: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=50, description="more than this share of the tree's entries, in percent, is always held"
+    )
+
+
+class SubscriberTree(SettingsModel):
+    """One tree that is mirrored."""
+
+    upstream: NodeName = Field(description="whose announcements count: a name under upstreams")
+    source: SourceUrl = Field(
+        description="the rsync URL of the tree: rsync://HOST/MODULE/ or rsync://HOST/MODULE/FOLDER/"
+    )
+    path: TreeFolder = Field(description="the folder of the mirror on this machine")
+    profile: Profile = Field(default=PLAIN_PROFILE, description="the repository format; plain knows no metadata")
+    coalesce_ms: Annotated[int, duration_between("0s", "1h")] = duration_field(
+        "coalesce", "2s", "announcements are gathered this long before a job starts"
+    )
+    max_age_ms: Annotated[int, duration_between("1s", "365d")] = duration_field(
+        "max_age", "24h", "a full sync happens at the latest this long after the last one"
+    )
+    missing_wait_ms: Annotated[int, duration_between("0s", "7d")] = duration_field(
+        "missing_wait", "10m", "an announced path that is missing upstream is waited for this long before a full sync"
+    )
+    delete_budget: DeleteBudget = Field(
+        default=DeleteBudget(), description="how many deletions happen without asking the operator"
+    )
+    configured_delete_grace_ms: Annotated[int, duration_between("0s", "30d")] | None = Field(
+        alias="delete_grace",
+        default=None,
+        description="deletions wait this long after everything else; absent: 0s for plain, 10m for other profiles",
+    )
+    include: Filters = Field(default=(), description="patterns of paths to mirror in spite of exclude; not yet taken")
+    exclude: Filters = Field(default=(), description="patterns of paths not to mirror; not yet taken")
+    password_file: AbsolutePath | None = Field(
+        default=None, description="the file with the password for the rsync daemon, readable by the subscriber alone"
+    )
+    bandwidth_bytes_per_second: Annotated[int, size_between("1KB", "1TB")] | None = Field(
+        alias="bandwidth", default=None, description="the most that one job reads per second; absent: no limit"
+    )
+    staging_dir: AbsolutePath | None = Field(
+        default=None,
+        description=f"the folder for temporary files, on the file system of the tree; absent: {STAGING_FOLDER} in it",
+    )
+    io_timeout_ms: Annotated[int, duration_between("1s", "1d")] = duration_field(
+        "io_timeout", "10m", "rsync gives up when the connection was silent this long"
+    )
+    connect_timeout_ms: Annotated[int, duration_between("1s", "1h")] = duration_field(
+        "connect_timeout", "60s", "rsync gives up when the upstream did not take the connection within this time"
+    )
+    no_progress_ms: Annotated[int, duration_between("1s", "7d")] = duration_field(
+        "no_progress", "30m", "a job is ended when it brought nothing and said nothing for this long"
+    )
+    list_job_limit_ms: Annotated[int, duration_between("1s", "30d")] = duration_field(
+        "list_job_limit",
+        "6h",
+        "a job over a change list is ended after this time; a full sync may take as long as it needs",
+    )
+    output_limit_bytes: Annotated[int, size_between("1MB", "1TB")] = size_field(
+        "output_limit", "2GB", "a job is ended when its rsync printed more than this"
+    )
+
+    @property
+    def delete_grace_ms(self) -> int:
+        """How long deletions wait: as set, otherwise by the profile."""
+        if self.configured_delete_grace_ms is not None:
+            return self.configured_delete_grace_ms
+        return 0 if self.profile == PLAIN_PROFILE else _REPOSITORY_GRACE_MS
+
+    @property
+    def staging_path(self) -> Path:
+        """The folder for temporary files: as set, otherwise inside the tree."""
+        return self.staging_dir if self.staging_dir is not None else self.path / STAGING_FOLDER
+
+
+class SubscriberSettings(SettingsModel):
+    """All that a subscriber is told by its operator."""
+
+    name: NodeName = Field(description="the name of this node, as publishers write it into authorized_nodes")
+    state_dir: AbsolutePath = Field(description="the folder of the ledger; only this subscriber may use it")
+    key: AbsolutePath = Field(description="the private key, made by pushmirror keygen; the public one lies beside it")
+    control: SocketPath = Field(description="the UNIX socket by which commands reach the daemon")
+    allow_root: bool = Field(default=False, description="whether the daemon may run as root")
+    rsync: Annotated[str, text_parsed_by(_check_rsync, f"({PROGRAM_PATTERN}|/.+)")] = Field(
+        default="rsync", description="the rsync program: its name or its absolute path"
+    )
+    max_jobs: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=4, description="how many trees are synced at the same time"
+    )
+    upstreams: Named[Upstream] = Field(description="the publishers, by name")
+    trees: Named[SubscriberTree] = Field(description="the trees, by name")
+
+    @property
+    def tree_paths(self) -> tuple[Path, ...]:
+        """The folders of all trees, in the order of the file."""
+        return tuple(tree.path for tree in self.trees.values())

@@ -1,0 +1,175 @@
+"""Starts the jobs that `pushmirror.core.schedule` chooses, one per tree and so many over all, and records how they end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from pushmirror.core.exits import Judgement, Outcome
+from pushmirror.core.model import Event
+from pushmirror.core.schedule import Due, Needs, busy_delay_ms, choose, retry_delay_ms, tree_state
+from pushmirror.subscriber.job import Job, JobStopped
+from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.parts import TreeParts
+from pushmirror.subscriber.records import JobRecord, TreeRecord
+from pushmirror.subscriber.runner import Runner
+
+log = logging.getLogger(__name__)
+
+_LONGEST_SLEEP_S = 60.0
+"""The clock of the wall may jump; nobody waits longer than this to look at it again."""
+_MISSING_RETRY = 3
+"""What is missing upstream is asked for again after the delay of a third failure."""
+
+
+class Dispatcher:
+    """Runs the jobs of `trees`. `awaits_head` tells for which of them a first sync had better wait a moment."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        trees: Mapping[str, TreeParts],
+        ledger: Ledger,
+        runner: Runner,
+        max_jobs: int,
+        clock_ms: Callable[[], int],
+        random: Callable[[], float],
+        tell: Callable[[Event, JobRecord], None],
+        awaits_head: Callable[[str], bool],
+    ) -> None:
+        self._reactor = reactor
+        self._trees = trees
+        self._ledger = ledger
+        self._runner = runner
+        self._max_jobs = max_jobs
+        self._clock_ms = clock_ms
+        self._random = random
+        self._tell = tell
+        self._awaits_head = awaits_head
+        self._running: dict[str, Deferred[None]] = {}
+        self._look: Any = None
+        self._stopping = False
+
+    def poke(self, _tree: str = "") -> None:
+        """Look soon at what there is to do."""
+        self._look_in(0)
+
+    def _look_in(self, delay_s: float) -> None:
+        if self._stopping:
+            return
+        if self._look is not None and self._look.active():
+            self._look.cancel()
+        self._look = self._reactor.callLater(delay_s, self._choose)
+
+    def _choose(self) -> None:
+        now_ms = self._clock_ms()
+        records = self._ledger.trees()
+        needs = [self.needs(records[name]) for name in self._trees]
+        choice = choose(needs, now_ms, self._max_jobs - len(self._running))
+        for due in choice.start:
+            self._start(due)
+        sleep_ms = _LONGEST_SLEEP_S * 1000 if choice.wake_at_ms is None else choice.wake_at_ms - now_ms
+        self._look_in(min(_LONGEST_SLEEP_S, max(0.001, sleep_ms / 1000)))
+
+    def needs(self, record: TreeRecord) -> Needs:
+        """Return what there is to do for the tree of `record`."""
+        settings = self._trees[record.tree].settings
+        return Needs(
+            tree=record.tree,
+            coalesce_ms=settings.coalesce_ms,
+            max_age_ms=settings.max_age_ms,
+            missing_wait_ms=settings.missing_wait_ms,
+            paused=record.paused,
+            running=record.tree in self._running,
+            pending_since_ms=record.pending_since_ms,
+            whole_pending=record.whole_pending,
+            last_full_sync_ms=record.last_full_sync_ms,
+            missing_since_ms=record.missing_since_ms,
+            deletion_due_ms=record.deletion_due_ms,
+            retry_at_ms=record.retry_at_ms,
+            awaiting_head=self._awaits_head(record.tree),
+        )
+
+    def state(self, record: TreeRecord) -> str:
+        """Return the state of a tree as ``status`` shows it."""
+        return tree_state(self.needs(record), record.failures, record.hopeless, self._clock_ms())
+
+    def _start(self, due: Due) -> None:
+        parts = self._trees[due.tree]
+        job = Job(self._reactor, parts, due.work, self._ledger, self._runner, self._clock_ms, self._tell)
+        ended: Deferred[None] = Deferred.fromCoroutine(self._run(job))
+        self._running[due.tree] = ended
+        ended.addBoth(self._forget, due.tree)
+
+    def _forget(self, result: Any, tree: str) -> None:
+        if result is not None:
+            log.error("tree %s: a job ended by a fault of this program: %s", tree, result.getTraceback())
+        self._running.pop(tree, None)
+        self.poke()
+
+    async def _run(self, job: Job) -> None:
+        try:
+            await job.run()
+        except JobStopped as stopped:
+            self._record_stop(job, stopped)
+        except OSError as error:
+            reason = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
+            self._record_stop(job, JobStopped(Judgement(Outcome.DISK, f"the mirror's disk: {reason}")))
+        except Exception as error:
+            self._record_stop(job, JobStopped(Judgement(Outcome.FAILED, f"a fault of this program: {error!r}")))
+            raise
+        else:
+            record = job.finish("done", None, 0)
+            log.info(
+                "tree %s: applied serial %d: %d files, %d bytes, %d deleted",
+                record.tree, record.serial, record.files, record.bytes, record.deleted,
+            )  # fmt: skip
+            self._tell(Event.COMPLETED, record)
+
+    def _record_stop(self, job: Job, stopped: JobStopped) -> None:
+        tree, judgement = job.record.tree, stopped.judgement
+        if self._stopping:
+            job.finish("interrupted", "the daemon was stopped", stopped.code)
+            return
+        now_ms = self._clock_ms()
+        if stopped.missing:
+            self._ledger.wait_for_missing(tree, judgement.reason, now_ms, now_ms + self._delay_ms(_MISSING_RETRY))
+        else:
+            self._record_failure(tree, judgement, now_ms)
+        record = job.finish("waiting" if stopped.missing else "failed", judgement.reason, stopped.code)
+        log.warning("tree %s: %s", tree, judgement.reason)
+        self._tell(Event.FAILED, record)
+
+    def _record_failure(self, tree: str, judgement: Judgement, now_ms: int) -> None:
+        busy = judgement.outcome is Outcome.BUSY
+        failures = self._ledger.tree(tree).failures + 1
+        delay_ms = busy_delay_ms(self._random()) if busy else self._delay_ms(failures)
+        hopeless = judgement.outcome in (Outcome.FAILED, Outcome.DISK)
+        self._ledger.fail(tree, judgement.reason, now_ms + delay_ms, counts=not busy, hopeless=hopeless)
+
+    def _delay_ms(self, failures: int) -> int:
+        return retry_delay_ms(failures, self._random())
+
+    def stop(self) -> Deferred[Any]:
+        """End every run and start no more; the result fires when all jobs have ended."""
+        self._stopping = True
+        if self._look is not None and self._look.active():
+            self._look.cancel()
+        for tree in self._running:
+            self._runner.stop(tree, "the daemon was stopped")
+        return DeferredList([_echo(ended) for ended in self._running.values()])
+
+
+def _echo(deferred: Deferred[None]) -> Deferred[None]:
+    """Return a Deferred that fires when `deferred` does, without taking its result away from others."""
+    echo: Deferred[None] = Deferred()
+
+    def fire(result: None) -> None:
+        echo.callback(None)
+        return result
+
+    deferred.addBoth(fire)
+    return echo

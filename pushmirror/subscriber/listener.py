@@ -1,0 +1,157 @@
+"""Decides about each frame from one upstream's bus whether it is believed; only then its tracker hears of it.
+
+The cheap checks come first: size, topic, form, whose and which tree, whether it is old. Then a token bucket, then the
+signature, then the content. Whatever fails is counted by cause and logged once a minute per cause.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pushmirror.core.messages import (
+    DEFAULT_HEARTBEAT_MS,
+    HEARTBEAT,
+    UPDATED,
+    kind_of,
+    parse_heartbeat,
+    parse_update,
+    topic,
+)
+from pushmirror.core.rate import TokenBucket
+from pushmirror.core.tracking import Verdict
+from pushmirror.core.wire import MAX_MESSAGE_BYTES, Envelope, digest, open_envelope
+from pushmirror.errors import MalformedMessage
+from pushmirror.keys import PublicKey, verify_envelope
+from pushmirror.logs import Throttle
+from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.tracker import Tracker
+
+log = logging.getLogger(__name__)
+
+_SIGNATURES_PER_SECOND = 500.0
+_SIGNATURES_AT_ONCE = 2000
+SILENT_INTERVALS = 3
+CAUSES = ("signature", "path", "format", "topic", "tree", "publisher", "rate", "duplicate", "epoch", "stale")
+
+
+class Dropped(Exception):
+    """A frame is not for us, for the reason that is its text (one of `CAUSES`)."""
+
+
+class Listener:
+    """Receives the frames of the upstream `name`, whose `keys` are pinned and whose `trees` are followed."""
+
+    def __init__(
+        self,
+        name: str,
+        keys: Sequence[PublicKey],
+        prefix: str,
+        environment: str,
+        trees: frozenset[str],
+        ledger: Ledger,
+        tracker: Tracker,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._name = name
+        self._keys = tuple(keys)
+        self._topics = {topic(prefix, environment, kind).encode(): kind for kind in (UPDATED, HEARTBEAT)}
+        self._trees = trees
+        self._ledger = ledger
+        self._tracker = tracker
+        self._clock_ms = clock_ms
+        self._throttle = Throttle(clock_ms)
+        self._bucket = TokenBucket(_SIGNATURES_PER_SECOND, _SIGNATURES_AT_ONCE, clock_ms() / 1000)
+        self._interval_ms = DEFAULT_HEARTBEAT_MS
+        self._heartbeat = (-1, -1)
+        self._was_silent = False
+        self.dropped: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
+        self.last_heard_ms: int | None = None
+
+    @property
+    def state(self) -> str:
+        """``connecting``, ``connected``, or ``silent`` after three heartbeats did not come."""
+        if self.last_heard_ms is None:
+            return "connecting"
+        quiet_ms = self._clock_ms() - self.last_heard_ms
+        return "silent" if quiet_ms > SILENT_INTERVALS * self._interval_ms else "connected"
+
+    def watch_silence(self) -> None:
+        """Log when the upstream falls silent and when it is heard again, once each. To be called now and then."""
+        silent = self.state == "silent"
+        if silent and not self._was_silent:
+            log.warning("upstream %s is silent: no heartbeat for %d intervals", self._name, SILENT_INTERVALS)
+        elif self._was_silent and not silent:
+            log.info("upstream %s is heard again", self._name)
+        self._was_silent = silent
+
+    def deliver(self, topic_frame: bytes, body: bytes) -> None:
+        """Take one message from the bus. Raises nothing."""
+        try:
+            self._take(topic_frame, body)
+        except Dropped as cause:
+            self._drop(str(cause), "")
+        except MalformedMessage as error:
+            self._drop(error.cause_name, str(error))
+
+    def _drop(self, cause: str, detail: str) -> None:
+        self.dropped[cause] += 1
+        suppressed = self._throttle.allow(cause)
+        if suppressed is not None and cause not in ("duplicate", "tree"):
+            log.warning(
+                "upstream %s: dropped a message (%s)%s%s", self._name, cause, f": {detail}" if detail else "",
+                f", and {suppressed} more of this cause" if suppressed else "",
+            )  # fmt: skip
+
+    def _take(self, topic_frame: bytes, body: bytes) -> None:
+        kind = self._topics.get(topic_frame)
+        if kind is None:
+            raise Dropped("topic")
+        envelope = open_envelope(body, max_bytes=MAX_MESSAGE_BYTES)
+        if envelope.topic.encode("utf-8", "replace") != topic_frame or kind_of(envelope.topic) != kind:
+            raise Dropped("topic")
+        if envelope.msg.get("publisher") != self._name:
+            raise Dropped("publisher")
+        if kind == UPDATED:
+            self._take_update(envelope)
+        else:
+            self._take_heartbeat(envelope)
+
+    def _take_update(self, envelope: Envelope) -> None:
+        tree = envelope.msg.get("tree")
+        if not isinstance(tree, str) or tree not in self._trees:
+            raise Dropped("tree")
+        head = self._ledger.head(tree)
+        serial: Any = envelope.msg.get("serial")
+        if head is not None and envelope.msg.get("epoch") == head.epoch and _is_old(serial, head.serial):
+            raise Dropped("duplicate")
+        self._verify(envelope)
+        update = parse_update(envelope.msg)
+        self._hear()
+        if self._tracker.take_update(update, digest(envelope.signed)) is Verdict.OLD_EPOCH:
+            raise Dropped("epoch")
+
+    def _take_heartbeat(self, envelope: Envelope) -> None:
+        self._verify(envelope)
+        heartbeat = parse_heartbeat(envelope.msg)
+        at_ms, counter = self._heartbeat
+        if heartbeat.at_ms <= at_ms and heartbeat.counter <= counter:
+            raise Dropped("stale")
+        self._heartbeat = (heartbeat.at_ms, heartbeat.counter)
+        self._interval_ms = heartbeat.interval_ms
+        self._hear()
+        self._tracker.take_heartbeat(heartbeat)
+
+    def _verify(self, envelope: Envelope) -> None:
+        if not self._bucket.take(self._clock_ms() / 1000):
+            raise Dropped("rate")
+        verify_envelope(envelope, self._keys)
+
+    def _hear(self) -> None:
+        self.last_heard_ms = self._clock_ms()
+
+
+def _is_old(serial: object, heard: int) -> bool:
+    return isinstance(serial, int) and serial <= heard

@@ -1,0 +1,140 @@
+"""The mirror's own copy of a tree on the disk: looking at it without following links, and our staging folder in it.
+
+Deleting is not done here: the delete stage of a job does it (see ``docs/design.md``, "One way to delete").
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from pushmirror.core.paths import STAGING_NAME, TreePath, ancestors, topmost
+
+
+class Mirror:
+    """The tree in the absolute folder `path`; `staging` is our own folder on the same file system."""
+
+    def __init__(self, path: Path, staging: Path | None = None) -> None:
+        self.path = path
+        self._root = os.fsencode(path)
+        self._staging = os.fsencode(staging) if staging else os.path.join(self._root, STAGING_NAME)
+
+    @property
+    def temp_dir(self) -> str:
+        """Where rsync writes files before it renames them into place."""
+        return os.fsdecode(os.path.join(self._staging, b"tmp"))
+
+    # --- the staging folder; it is there during a job only, so that nobody who reads the mirror meets it
+
+    def make_staging(self) -> None:
+        """Make the staging folder anew and empty. Raises OSError."""
+        self.clear_staging()
+        os.makedirs(os.path.join(self._staging, b"tmp"))
+
+    def clear_staging(self) -> None:
+        """Remove the staging folder with what is in it, links unfollowed. Raises OSError."""
+        if os.path.lexists(self._staging):
+            shutil.rmtree(self._staging)
+
+    def keeps_nanoseconds(self) -> bool:
+        """Tell whether the file system keeps times to the nanosecond; needs the staging folder. Raises OSError."""
+        probe = os.path.join(self._staging, b"probe")
+        with open(probe, "wb"):
+            os.utime(probe, ns=(0, 123_456_789))
+        return os.stat(probe).st_mtime_ns == 123_456_789
+
+    def move_aside(self, path: TreePath) -> None:
+        """Move what stands at `path` into the staging folder, where the end of the job removes it. Raises OSError."""
+        trash = os.path.join(self._staging, b"trash")
+        os.makedirs(trash, exist_ok=True)
+        target = os.path.join(trash, str(len(os.listdir(trash))).encode())
+        parent = self._open_directory(os.path.dirname(path))
+        try:
+            os.rename(os.path.basename(path), target, src_dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def _open_directory(self, path: bytes) -> int:
+        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        for part in filter(None, path.split(b"/")):
+            try:
+                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+            finally:
+                os.close(descriptor)
+            descriptor = below
+        return descriptor
+
+    # --- the root
+
+    def root_mtime_ns(self) -> int:
+        """Return the modification time of the tree's root. Raises OSError."""
+        return os.stat(self._root).st_mtime_ns
+
+    def set_root_mtime(self, mtime_ns: int) -> None:
+        """Set the modification time of the tree's root, which no list run of rsync touches. Raises OSError."""
+        os.utime(self._root, ns=(os.stat(self._root).st_atime_ns, mtime_ns))
+
+    def is_empty(self) -> bool:
+        """Tell whether the root has no entry but our own. Raises OSError."""
+        with os.scandir(self._root) as entries:
+            return all(entry.name == STAGING_NAME for entry in entries)
+
+    # --- looking, without ever following a link
+
+    def present(self, paths: Iterable[TreePath]) -> tuple[TreePath, ...]:
+        """Return those of `paths` at which something stands; below a link there is nothing."""
+        look = _Look(self._root)
+        return tuple(path for path in paths if look.mode(path) is not None)
+
+    def is_directory(self, path: TreePath) -> bool:
+        """Tell whether a directory, and not a link to one, stands at `path`."""
+        mode = _Look(self._root).mode(path)
+        return mode is not None and stat.S_ISDIR(mode)
+
+    def is_link(self, path: TreePath) -> bool:
+        """Tell whether a symbolic link stands at `path`."""
+        mode = _Look(self._root).mode(path)
+        return mode is not None and stat.S_ISLNK(mode)
+
+    def count_entries(self, paths: Iterable[TreePath]) -> int:
+        """Return how many entries stand at `paths` and below them, each counted once."""
+        present = self.present(topmost(paths))
+        return sum(_count(os.path.join(self._root, path)) for path in present)
+
+
+class _Look:
+    """Answers what stands at a path; remembers which directories above are real ones."""
+
+    def __init__(self, root: bytes) -> None:
+        self._root = root
+        self._real: dict[TreePath, bool] = {}
+
+    def mode(self, path: TreePath) -> int | None:
+        if not all(self._is_real(above) for above in reversed(tuple(ancestors(path)))):
+            return None
+        return _mode(os.path.join(self._root, path))
+
+    def _is_real(self, directory: TreePath) -> bool:
+        if directory not in self._real:
+            mode = _mode(os.path.join(self._root, directory))
+            self._real[directory] = mode is not None and stat.S_ISDIR(mode)
+        return self._real[directory]
+
+
+def _mode(path: bytes) -> int | None:
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _count(path: bytes) -> int:
+    mode = _mode(path)
+    if mode is None:
+        return 0
+    if not stat.S_ISDIR(mode):
+        return 1
+    return 1 + sum(len(directories) + len(files) for _, directories, files in os.walk(path))

@@ -1,0 +1,72 @@
+"""What the jobs of one tree are made of, from its settings; it does not change while the daemon runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.core.command import RunOptions
+from pushmirror.core.model import DeleteBudget, StageKind
+from pushmirror.core.source import Source, parse_source
+from pushmirror.settings.subscriber import SubscriberTree
+from pushmirror.subscriber.lock import TreeLock
+from pushmirror.subscriber.mirror import Mirror
+from pushmirror.subscriber.runner import Limits
+
+_LISTED = (StageKind.PAYLOAD, StageKind.DIRECTORIES, StageKind.DELETE)
+
+
+@dataclass(frozen=True)
+class TreeParts:
+    """One tree: where from, where to, and how."""
+
+    name: str
+    settings: SubscriberTree
+    source: Source
+    mirror: Mirror
+    lock: TreeLock
+    budget: DeleteBudget
+
+    @property
+    def identity(self) -> str:
+        """What must not change without a new first sync: another folder or source makes what the ledger knows void."""
+        return f"{self.settings.upstream} {self.settings.source} {self.settings.path}"
+
+    def options(self, *, exact_times: bool) -> RunOptions:
+        """Return what the settings say about each rsync run."""
+        tree = self.settings
+        bandwidth = tree.bandwidth_bytes_per_second
+        return RunOptions(
+            temp_dir=self.mirror.temp_dir,
+            io_timeout_s=_seconds(tree.io_timeout_ms),
+            connect_timeout_s=_seconds(tree.connect_timeout_ms),
+            bandwidth_kib_per_s=None if bandwidth is None else max(1, bandwidth // 1024),
+            password_file=None if tree.password_file is None else str(tree.password_file),
+            exact_times=exact_times,
+        )
+
+    def limits(self, kind: StageKind) -> Limits:
+        """Return when a run for a stage of `kind` is ended. A full sync may take days; a list may not."""
+        tree = self.settings
+        return Limits(
+            no_progress_s=tree.no_progress_ms / 1000,
+            wall_clock_s=tree.list_job_limit_ms / 1000 if kind in _LISTED else None,
+            output_bytes=tree.output_limit_bytes,
+        )
+
+
+def _seconds(duration_ms: int) -> int:
+    return max(1, duration_ms // 1000)
+
+
+def make_parts(name: str, settings: SubscriberTree, locks: Path) -> TreeParts:
+    """Return the parts of the tree `name`, with its lock in the folder `locks`."""
+    budget = settings.delete_budget
+    return TreeParts(
+        name=name,
+        settings=settings,
+        source=parse_source(settings.source),
+        mirror=Mirror(settings.path, settings.staging_dir),
+        lock=TreeLock(locks / f"{name}.lock"),
+        budget=DeleteBudget(budget.count, budget.percent, budget.limit),
+    )

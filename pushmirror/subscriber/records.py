@@ -1,0 +1,87 @@
+"""What the ledger keeps, as frozen values. Times are milliseconds since the epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pushmirror.core.model import ChangeList, Head
+from pushmirror.core.paths import TreePath
+
+NEVER = -1
+"""The `applied` of a tree that does not even hold what its publisher had before serial 1."""
+
+
+@dataclass(frozen=True)
+class TreeRecord:
+    """Where one tree is."""
+
+    tree: str
+    generation: int
+    """Grows whenever the serials so far lose their meaning; a job that began before that proves nothing any more."""
+    head: Head | None
+    """The newest update that was heard of and believed."""
+    applied: int
+    cleaned: int
+    entries: int
+    last_full_sync_ms: int | None
+    exact_times: bool
+    """The mirror was written by us from empty, so that its times are exact to the nanosecond."""
+    paused: bool
+    failures: int
+    hopeless: bool
+    retry_at_ms: int | None
+    missing_since_ms: int | None
+    reason: str | None
+    held: str | None
+    """Why the pending deletions wait for the operator."""
+    incomplete: tuple[TreePath, ...]
+    pending_updates: int
+    pending_since_ms: int | None
+    whole_pending: bool
+    pending_paths: int
+    pending_deletions: int
+    deletion_due_ms: int | None
+
+    @property
+    def announced(self) -> int:
+        """The serial of `head`; `NEVER` while there is none."""
+        return self.head.serial if self.head else NEVER
+
+
+@dataclass(frozen=True)
+class PendingUpdate:
+    """An update that is announced and not applied; `changes` None: the whole tree."""
+
+    serial: int
+    at_ms: int
+    changes: ChangeList | None
+    root_mtime_ns: int | None
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """A path that is to be deleted, not before `due_ms`; `approved`: by the operator, whatever the budget says."""
+
+    path: TreePath
+    serial: int
+    due_ms: int
+    approved: bool
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job, as the history shows it. `finished_ms` None: it is running, or the daemon was killed."""
+
+    job: int
+    tree: str
+    scope: str
+    serial: int
+    started_ms: int
+    finished_ms: int | None = None
+    outcome: str | None = None
+    files: int = 0
+    bytes: int = 0
+    deleted: int = 0
+    lag_ms: int | None = None
+    exit_code: int | None = None
+    reason: str | None = None

@@ -1,0 +1,264 @@
+"""One rsync run: started through `sh`, watched against its limits, ended with its whole process group.
+
+`sh` is told not to open pseudo-terminals, not to raise on exit codes and to give rsync a session of its own; input and
+output are real files, so that no thread of `sh` touches them, and the end of the process is seen through a descriptor of
+it in the reactor, because `sh` itself only looks once a second. The tree's lock is inherited by every rsync process: while
+one of them lives, however the daemon ended, nobody else gets the lock.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import sh
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
+
+from pushmirror.core.command import Command
+from pushmirror.core.exits import Judgement, judge_exit
+from pushmirror.core.model import StageKind
+from pushmirror.core.output import Items, Notes, parse_items, parse_notes
+from pushmirror.core.source import Source
+from pushmirror.errors import StateError
+
+_WATCH_EVERY_S = 0.5
+_KILL_AFTER_S = 5.0
+_ANY_CODE = tuple(range(256))
+_NOT_FOUND = 127
+_NOT_EXECUTABLE = 126
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run is ended: without progress, in all (None: never), and by how much it prints."""
+
+    no_progress_s: float
+    wall_clock_s: float | None
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended and what it told."""
+
+    code: int
+    items: Items
+    notes: Notes
+    judgement: Judgement
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `environment` without anything that changes what rsync does or the language it speaks."""
+    kept = {key: value for key, value in environment.items() if not key.startswith(("RSYNC_", "LC_", "LANG"))}
+    return {**kept, "LC_ALL": "C"}
+
+
+class Runner:
+    """Runs rsync. `program` is its name or path; `folder` holds each run's input and output while it lasts."""
+
+    def __init__(self, reactor: Any, program: str, folder: Path, environment: Mapping[str, str]) -> None:
+        self._reactor = reactor
+        self._folder = folder
+        self._environment = clean_environment(environment)
+        self._running: dict[str, _Run] = {}
+        try:
+            self._program = sh.Command(program)
+        except sh.CommandNotFound as error:
+            raise StateError(f"there is no program {program!r}: install rsync, or name it in `rsync:`") from error
+
+    async def run(
+        self, tree: str, kind: StageKind, command: Command, source: Source, limits: Limits, lock: int
+    ) -> RunResult:
+        """Run `command` for `tree`; at most one runs per tree. `lock` is the descriptor that rsync inherits."""
+        folder = self._folder / tree
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run = _Run(self._reactor, self._program, self._environment, folder, command, limits)
+        self._running[tree] = run
+        try:
+            code = await run.start(lock)
+        finally:
+            del self._running[tree]
+        parsed: tuple[Items, Notes] = await deferToThreadPool(
+            self._reactor, self._reactor.getThreadPool(), _parse, folder, source
+        )
+        items, notes = parsed
+        judgement = judge_exit(kind, code, notes)
+        if run.ended_because is not None:
+            judgement = Judgement(judge_exit(kind, -signal.SIGTERM, notes).outcome, run.ended_because)
+        return RunResult(code, items, notes, judgement)
+
+    def stop(self, tree: str, reason: str) -> None:
+        """End the run of `tree`, if there is one."""
+        if tree in self._running:
+            self._running[tree].end(reason)
+
+
+def _parse(folder: Path, source: Source) -> tuple[Items, Notes]:
+    with (folder / "output").open("rb") as output, (folder / "messages").open("rb") as messages:
+        return parse_items(output), parse_notes(messages, source)
+
+
+class _Run:
+    def __init__(
+        self,
+        reactor: Any,
+        program: sh.Command,
+        environment: dict[str, str],
+        folder: Path,
+        command: Command,
+        limits: Limits,
+    ) -> None:
+        self._reactor = reactor
+        self._program = program
+        self._environment = environment
+        self._folder = folder
+        self._command = command
+        self._limits = limits
+        self._ended: Deferred[int] = Deferred()
+        self._watch = LoopingCall(self._check)
+        self._watch.clock = reactor
+        self._kill: Any = None
+        self._pid = 0
+        self._process: Any = None
+        self._end_of_process: Any = None
+        self._started = 0.0
+        self._last_progress = 0.0
+        self._progress = -1
+        self.ended_because: str | None = None
+
+    def start(self, lock: int) -> Deferred[int]:
+        """Start rsync; the result fires with its exit code, negative for a signal."""
+        listing = self._folder / "list"
+        listing.write_bytes(self._command.listing)
+        self._started = self._last_progress = self._reactor.seconds()
+        with (
+            listing.open("rb") as given,
+            (self._folder / "output").open("wb") as output,
+            (self._folder / "messages").open("wb") as messages,
+        ):
+            try:
+                self._spawn(given, output, messages, lock)
+            except OSError as error:
+                self._ended.callback(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
+                return self._ended
+        self._watch.start(_WATCH_EVERY_S, now=False)
+        return self._ended
+
+    def _spawn(self, given: IO[bytes], output: IO[bytes], messages: IO[bytes], lock: int) -> None:
+        running = self._program(
+            *self._command.arguments,
+            _in=given,
+            _out=output,
+            _err=messages,
+            _env=self._environment,
+            _cwd="/",
+            _bg=True,
+            _bg_exc=False,
+            _new_session=True,
+            _new_group=False,
+            _ok_code=_ANY_CODE,
+            _tty_in=False,
+            _tty_out=False,
+            _pass_fds={lock},
+        )
+        self._pid = running.pid
+        self._process = running.process
+        self._end_of_process = _EndOfProcess(self._pid, self._finish)
+        self._reactor.addReader(self._end_of_process)
+
+    def _finish(self) -> None:
+        self._reactor.removeReader(self._end_of_process)
+        self._end_of_process.close()
+        code = int(self._process.wait())
+        if self._watch.running:
+            self._watch.stop()
+        if self._kill is not None and self._kill.active():
+            self._kill.cancel()
+        self._signal(signal.SIGKILL)
+        self._ended.callback(code)
+
+    def end(self, reason: str) -> None:
+        """Ask the whole process group to stop, and make it a little later."""
+        if self.ended_because is not None:
+            return
+        self.ended_because = reason
+        self._signal(signal.SIGTERM)
+        self._kill = self._reactor.callLater(_KILL_AFTER_S, self._signal, signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        # The group outlives its leader while any rsync of it lives; once empty, its number may mean nothing.
+        try:
+            os.killpg(self._pid, number)
+        except (ProcessLookupError, PermissionError):
+            return
+
+    def _check(self) -> None:
+        now = self._reactor.seconds()
+        progress = self._measure()
+        if progress != self._progress:
+            self._progress, self._last_progress = progress, now
+        limits = self._limits
+        if now - self._last_progress > limits.no_progress_s:
+            self.end(f"rsync made no progress for {limits.no_progress_s:.0f} s")
+        elif limits.wall_clock_s is not None and now - self._started > limits.wall_clock_s:
+            self.end(f"rsync took longer than {limits.wall_clock_s:.0f} s")
+        elif self._printed() > limits.output_bytes:
+            self.end(f"rsync printed more than {limits.output_bytes} bytes")
+
+    def _printed(self) -> int:
+        return sum((self._folder / name).stat().st_size for name in ("output", "messages"))
+
+    def _measure(self) -> int:
+        """Return a number that grows while any process of the group reads or writes, network and disk alike."""
+        return self._printed() + sum(_bytes_moved(pid) for pid in _group(self._pid))
+
+
+@implementer(IReadDescriptor)
+class _EndOfProcess:
+    """Becomes readable when the process ends (pidfd_open(2))."""
+
+    def __init__(self, pid: int, ended: Callable[[], None]) -> None:
+        self._descriptor = os.pidfd_open(pid)
+        self._ended = ended
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def logPrefix(self) -> str:
+        return "rsync"
+
+    def doRead(self) -> None:
+        self._ended()
+
+    def connectionLost(self, reason: object) -> None:
+        """The reactor stops; the daemon's stop has ended the process by then."""
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _group(leader: int) -> list[int]:
+    found = [leader]
+    for pid in found:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
+            continue
+        found.extend(int(child) for child in children)
+    return found
+
+
+def _bytes_moved(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("rchar", "wchar")))

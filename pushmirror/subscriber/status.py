@@ -1,0 +1,99 @@
+"""What ``status`` and ``history`` show of a subscriber; the form is documented in ``docs/operations.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pushmirror import __version__
+from pushmirror.core.model import Event
+from pushmirror.core.paths import shorten
+from pushmirror.subscriber.dispatcher import Dispatcher
+from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.listener import Listener
+from pushmirror.subscriber.records import JobRecord, TreeRecord
+
+_SHOWN_INCOMPLETE = 100
+
+
+class Status:
+    """Puts the status of the node together from its parts."""
+
+    def __init__(
+        self,
+        node: str,
+        listeners: Mapping[str, Listener],
+        upstream_of: Mapping[str, str],
+        ledger: Ledger,
+        dispatcher: Dispatcher,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._node = node
+        self._listeners = listeners
+        self._upstream_of = upstream_of
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._clock_ms = clock_ms
+
+    def show(self) -> dict[str, Any]:
+        """Return the whole status as a JSON object. Times are whole seconds since the epoch, durations milliseconds."""
+        records = self._ledger.trees()
+        return {
+            "role": "subscriber",
+            "node": self._node,
+            "version": __version__,
+            "upstreams": {name: self._show_upstream(listener) for name, listener in self._listeners.items()},
+            "trees": {name: self._show_tree(records[name]) for name in self._upstream_of},
+        }
+
+    def _show_upstream(self, listener: Listener) -> dict[str, Any]:
+        heard_ms = listener.last_heard_ms
+        return {
+            "state": listener.state,
+            "last_heard_ms": None if heard_ms is None else max(0, self._clock_ms() - heard_ms),
+            "dropped": dict(listener.dropped),
+        }
+
+    def _show_tree(self, record: TreeRecord) -> dict[str, Any]:
+        held = {"deletions": record.pending_deletions, "reason": record.held} if record.held else None
+        last = next((job for job in self._ledger.jobs(record.tree, 5) if job.finished_ms is not None), None)
+        return {
+            "upstream": self._upstream_of[record.tree],
+            "state": self._dispatcher.state(record),
+            "epoch": record.head.epoch if record.head else None,
+            "announced": record.announced,
+            "applied": record.applied,
+            "cleaned": record.cleaned,
+            "pending_paths": record.pending_paths,
+            "pending_deletions": record.pending_deletions,
+            "held": held,
+            "incomplete": [shorten(path) for path in record.incomplete[:_SHOWN_INCOMPLETE]],
+            "entries": record.entries,
+            "last_sync": None if last is None else show_job(last),
+            "last_full_sync": _seconds(record.last_full_sync_ms),
+            "retry_at": _seconds(record.retry_at_ms),
+            "reason": record.reason,
+        }
+
+
+def show_job(job: JobRecord) -> dict[str, Any]:
+    """Return one job as a JSON object."""
+    finished_ms = job.finished_ms
+    return {
+        "scope": job.scope,
+        "serial": job.serial,
+        "outcome": job.outcome or Event.STARTED.value,
+        "files": job.files,
+        "bytes": job.bytes,
+        "deleted": job.deleted,
+        "duration_ms": None if finished_ms is None else max(0, finished_ms - job.started_ms),
+        "lag_ms": job.lag_ms,
+        "started": _seconds(job.started_ms),
+        "finished": _seconds(finished_ms),
+        "exit_code": job.exit_code,
+        "reason": job.reason,
+    }
+
+
+def _seconds(at_ms: int | None) -> int | None:
+    return None if at_ms is None else at_ms // 1000

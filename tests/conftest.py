@@ -1,0 +1,34 @@
+"""What all tests share: the ``--full`` option and hypothesis' profiles."""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--full``: the counts that take minutes, and the tests marked ``full``."""
+    parser.addoption("--full", action="store_true", help="the large counts, and the tests marked 'full'")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let hypothesis try more under ``--full``; no deadline per example, since test machines are shared."""
+    hypothesis.settings.register_profile("default", deadline=None, max_examples=50, print_blob=True)
+    hypothesis.settings.register_profile("full", deadline=None, max_examples=2000, print_blob=True)
+    hypothesis.settings.load_profile("full" if config.getoption("--full") else "default")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked ``full`` unless ``--full`` asks for them."""
+    if config.getoption("--full"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the counts that an issue names are wanted, instead of reduced ones."""
+    return bool(request.config.getoption("--full"))

@@ -1,0 +1,189 @@
+"""A Tier 1 and its Tier 2 mirrors on loopback, as separate processes against a real rsync daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from pushmirror.control.client import ask
+from pushmirror.keys import PublicKey, generate_key_file
+from tests.support.compare import differences, rsync_differences
+from tests.support.ports import free_port
+from tests.support.processes import Program, run_pushmirror
+from tests.support.rsyncd import RsyncDaemon
+from tests.support.waiting import wait_until
+
+TREE = "demo"
+PUBLISHER = "t1.example.org"
+_DEADLINE_SECONDS = 60.0
+
+
+class Subscriber:
+    """One mirror: its folder, its settings file and its daemon."""
+
+    def __init__(self, world: World, name: str, tree_settings: Mapping[str, object]) -> None:
+        self.name = name
+        self.folder = world.folder / name
+        self.mirror = self.folder / "mirror"
+        self.config = self.folder / "subscriber.yaml"
+        self._world = world
+        for folder in (self.mirror, self.folder / "state"):
+            folder.mkdir(parents=True)
+        self.key = generate_key_file(self.folder / "key", name)
+        self.settings: dict[str, Any] = {
+            "name": name,
+            "state_dir": str(self.folder / "state"),
+            "key": str(self.folder / "key"),
+            "control": str(self.folder / "control.sock"),
+            "allow_root": os.geteuid() == 0,
+            "upstreams": {
+                PUBLISHER: {
+                    "publish": world.publish_endpoint,
+                    "service": world.service_url,
+                    "topic_prefix": "org.example",
+                    "environment": "test",
+                    "keys": [world.publisher_key.line],
+                }
+            },
+            "trees": {
+                TREE: {
+                    "upstream": PUBLISHER,
+                    "source": world.source,
+                    "path": str(self.mirror),
+                    "coalesce": "0s",
+                    **tree_settings,
+                }
+            },
+        }
+        self.program = Program(["subscriber", "--config", self.config], log_path=self.folder / "log")
+
+    def start(self) -> None:
+        """Write the settings and start the daemon; returns when it answers."""
+        self.config.write_text(yaml.safe_dump(self.settings))
+        self.program.start()
+        self.program.wait_for_socket(self.folder / "control.sock", deadline_seconds=_DEADLINE_SECONDS)
+
+    def command(self, *arguments: str) -> str:
+        """Run a client command about this subscriber; returns what it printed. Fails when the command does."""
+        done = run_pushmirror(*arguments, "--config", self.config)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    def status(self) -> dict[str, Any]:
+        """Return the status of this node."""
+        return ask(self.folder / "control.sock", {"command": "status"})
+
+    def tree(self) -> dict[str, Any]:
+        """Return the status of the tree."""
+        tree: dict[str, Any] = self.status()["trees"][TREE]
+        return tree
+
+    def dropped(self) -> dict[str, int]:
+        """Return how many messages were dropped, by cause."""
+        dropped: dict[str, int] = self.status()["upstreams"][PUBLISHER]["dropped"]
+        return dropped
+
+    def wait_for(self, what: str, condition: Any, *, deadline_seconds: float = _DEADLINE_SECONDS) -> dict[str, Any]:
+        """Wait until `condition` holds for the status of the tree, and return that."""
+
+        def check() -> dict[str, Any] | None:
+            tree = self.tree()
+            return tree if condition(tree) else None
+
+        return wait_until(check, deadline_seconds=deadline_seconds, what=f"{self.name}: {what}\n{self.program.log_tail()}")
+
+    def wait_exact(self, serial: int, *, deadline_seconds: float = _DEADLINE_SECONDS) -> dict[str, Any]:
+        """Wait until applied = cleaned = announced = `serial` and nothing runs."""
+
+        def is_exact(tree: Mapping[str, Any]) -> bool:
+            return (tree["applied"], tree["cleaned"], tree["announced"], tree["state"]) == (serial,) * 3 + ("idle",)
+
+        return self.wait_for(f"exact at serial {serial}", is_exact, deadline_seconds=deadline_seconds)
+
+    def assert_exact(self) -> None:
+        """Fail when the mirror differs from Tier 1 in anything."""
+        assert differences(self._world.tree, self.mirror) == []
+        assert rsync_differences(self._world.source, self.mirror) == ""
+
+
+class World:
+    """A publisher with one tree, its rsync daemon, and as many subscribers as a test adds; in a ``with`` block.
+
+    `below` puts the tree into a sub-folder of the rsync module.
+    """
+
+    def __init__(self, folder: Path, *, below: str = "", use_chroot: bool = False) -> None:
+        self.folder = folder
+        self.module = folder / "tier1"
+        self.tree = self.module / below if below else self.module
+        self.tree.mkdir(parents=True)
+        self.below = below
+        self._use_chroot = use_chroot
+        self._stack = contextlib.ExitStack()
+        self.subscribers: list[Subscriber] = []
+        self.publisher_folder = folder / "publisher"
+        (self.publisher_folder / "state").mkdir(parents=True)
+        self.publisher_config = self.publisher_folder / "publisher.yaml"
+        self.publisher_key: PublicKey = generate_key_file(self.publisher_folder / "key", PUBLISHER)
+        self.publish_endpoint = f"tcp://127.0.0.1:{free_port()}"
+        self.service_url = f"http://127.0.0.1:{free_port()}"
+        self.publisher = Program(
+            ["publisher", "--config", self.publisher_config], log_path=self.publisher_folder / "log"
+        )
+
+    def __enter__(self) -> World:
+        folder = self.folder / "rsyncd"
+        folder.mkdir()
+        daemon = RsyncDaemon(folder, {TREE: self.module}, use_chroot=self._use_chroot)
+        self.rsyncd: RsyncDaemon = self._stack.enter_context(daemon)
+        self.source = self.rsyncd.url(TREE, f"{self.below}/" if self.below else "")
+        self._write_publisher()
+        return self
+
+    def _write_publisher(self) -> None:
+        settings = {
+            "name": PUBLISHER,
+            "state_dir": str(self.publisher_folder / "state"),
+            "key": str(self.publisher_folder / "key"),
+            "bus": {"publish": self.publish_endpoint, "topic_prefix": "org.example", "environment": "test"},
+            "service": self.service_url,
+            "authorized_nodes": str(self.publisher_folder / "authorized_nodes"),
+            "control": str(self.publisher_folder / "control.sock"),
+            "allow_root": os.geteuid() == 0,
+            "heartbeat": "1s",
+            "trees": {TREE: {"path": str(self.tree), "url": self.source}},
+        }
+        self.publisher_config.write_text(yaml.safe_dump(settings))
+        (self.publisher_folder / "authorized_nodes").touch()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for program in (self.publisher, *(subscriber.program for subscriber in self.subscribers)):
+            program.__exit__(kind, error, traceback)
+        self._stack.__exit__(kind, error, traceback)
+
+    def start_publisher(self) -> None:
+        """Start the publisher; returns when it answers."""
+        self.publisher.start()
+        self.publisher.wait_for_socket(self.publisher_folder / "control.sock", deadline_seconds=_DEADLINE_SECONDS)
+
+    def add_subscriber(self, name: str = "t2.example.net", **tree_settings: object) -> Subscriber:
+        """Return a new subscriber, known to the publisher and not started yet."""
+        subscriber = Subscriber(self, name, tree_settings)
+        self.subscribers.append(subscriber)
+        lines = [f"{known.key.line} {known.name}\n" for known in self.subscribers]
+        (self.publisher_folder / "authorized_nodes").write_text("".join(lines))
+        return subscriber
+
+    def publish(self, *arguments: str | Path, stdin: bytes = b"") -> int:
+        """Announce with the real command; returns the serial that it printed."""
+        done = run_pushmirror("publish", TREE, *arguments, "--config", self.publisher_config, stdin=stdin)
+        assert done.returncode == 0, done.stderr.decode()
+        return int(done.stdout)
