@@ -35,6 +35,13 @@ def judge_arrival(listed: Iterable[TreePath], items: Items, notes: Notes) -> Arr
     return Arrival(tuple(sorted(missing - incomplete)), tuple(sorted(incomplete)))
 
 
+def still_incomplete(
+    before: Iterable[TreePath], listed: Iterable[TreePath], now: Iterable[TreePath]
+) -> tuple[TreePath, ...]:
+    """Return what is incomplete after a list job: what was `before` and has not been listed again, and what is `now`."""
+    return tuple(sorted(set(before).difference(listed).union(now)))
+
+
 def reliable_surplus(items: Items, notes: Notes) -> tuple[TreePath, ...]:
     """Return what a dry run found here and not at the upstream, less what it could not know.
 

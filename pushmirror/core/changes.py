@@ -61,9 +61,11 @@ def settle(merged: Merged, is_directory: Callable[[TreePath], bool]) -> ChangeLi
     """Return the change list that a job applies.
 
     A path that was deleted and put again becomes a recursive sync where the mirror still has a directory there
-    (`is_directory`, without following links), because old content below it has to go; elsewhere its puts suffice.
+    (`is_directory`, without following links), because old content below it has to go; elsewhere its puts suffice, as
+    long as there are any: a later update may have deleted them, but not what they stand in.
     """
-    recursive = merged.directories | {path for path in merged.replaced if is_directory(path)}
+    put_in = {above for path in merged.changed | merged.directories for above in (path, *ancestors(path))}
+    recursive = merged.directories | {path for path in merged.replaced if path not in put_in or is_directory(path)}
     directories = topmost(recursive)
     covered = set(directories)
     changed = tuple(sorted(p for p in merged.changed if p not in covered and not lies_below(p, covered)))

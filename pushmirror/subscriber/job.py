@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 
-from pushmirror.core.arrival import judge_arrival, reliable_surplus
+from pushmirror.core.arrival import judge_arrival, reliable_surplus, still_incomplete
 from pushmirror.core.budget import judge_deletions
 from pushmirror.core.changes import merge, settle
 from pushmirror.core.command import build_command
@@ -123,7 +123,16 @@ class Job:
 
     async def _run_locked(self) -> None:
         self._check_mounted()
+        root_mtime_ns = self._mirror.root_mtime_ns()
         await self._in_thread(self._mirror.clear_staging)
+        try:
+            await self._run_stages()
+        except JobStopped:
+            self._sum.root_mtime_ns = root_mtime_ns
+            await self._leave_clean()
+            raise
+
+    async def _run_stages(self) -> None:
         if self._work is Work.WHOLE:
             await self._bring_whole()
         elif self._work is Work.LIST:
@@ -156,8 +165,9 @@ class Job:
             if stage.kind is StageKind.SURPLUS:
                 self._sum.surplus.extend(reliable_surplus(result.items, result.notes))
             else:
-                listed = changes.changed if stage.kind is StageKind.PAYLOAD else changes.directories
-                self._judge_arrival(listed, result)
+                self._judge_arrival(changes.changed if stage.kind is StageKind.PAYLOAD else changes.directories, result)
+        listed = (*changes.changed, *changes.directories)
+        self._sum.incomplete = set(still_incomplete(self._before.incomplete, listed, self._sum.incomplete))
         deletions = topmost([*changes.deleted, *self._sum.surplus])
         entries = self._before.entries + self._sum.created
         await self._finish_puts(deletions, settled=set(existing) - set(deletions), entries=entries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pushmirror.core.changes import Merged, merge, settle
@@ -13,7 +13,7 @@ from pushmirror.core.lists import format_changes, parse_changes
 from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, lies_below
 from tests.core.strategies import change_lists
-from tests.core.tree_model import Entry, Style, Tree, announce, below, bring, delete, place, remove
+from tests.core.tree_model import Entry, Style, Tree, announce, below, bring, delete, is_plain, place, remove
 
 
 def tree_paths(*names: str) -> tuple[TreePath, ...]:
@@ -62,6 +62,7 @@ TABLE: dict[str, tuple[list[ChangeList], set[str], ChangeList]] = {
         set(),
         ChangeList(tree_paths("d/b"), tree_paths("d/a")),
     ),
+    "a file deleted, a directory made and emptied": ([gone("a"), put("a/b"), gone("a/b")], set(), recursive("a")),
     "puts in a recursive directory": ([recursive("d"), put("d/a", "e")], set(), ChangeList(tree_paths("e"), (), (D,))),
     "recursive directories, the topmost": ([recursive("d/x"), recursive("d")], set(), recursive("d")),
     "deletions in a recursive directory": ([recursive("d"), gone("d/a")], {"d"}, recursive("d")),
@@ -189,6 +190,22 @@ def run_jobs(states: list[Tree], lists: list[ChangeList], script: list[Step], *,
     return mirror
 
 
+def compare(mirror: Tree, upstream: Tree, script: list[Step]) -> None:
+    """Assert that the trees are equal.
+
+    A directory that was never named, and whose only content was deleted before any job, is unknown to the mirror:
+    where announcements leave new directories out, empty ones are not compared.
+    """
+    if any(step.style.parents_alone for step in script):
+        mirror, upstream = without_empty_directories(mirror), without_empty_directories(upstream)
+    assert mirror == upstream
+
+
+def without_empty_directories(tree: Tree) -> Tree:
+    """Return `tree` without the directories that hold no file or link."""
+    return {path: entry for path, entry in tree.items() if any(is_plain(tree, p) for p in (path, *below(tree, path)))}
+
+
 def grow(found: list[tuple[TreePath, Entry]]) -> Tree:
     """Return a tree with these entries."""
     tree: Tree = {}
@@ -205,22 +222,28 @@ DIRECTORY_TO_FILE_AND_BACK = [
 ]
 
 
+# Histories that go wrong are rare: these two properties look at more of them than others do.
+MANY = max(150, settings.default.max_examples if settings.default else 0)
+
+
+@settings(max_examples=MANY)
 @given(trees, st.lists(steps, min_size=1, max_size=6))
 @example([(AB, A_FILE)], DIRECTORY_TO_FILE_AND_BACK)
 @example([(AB, A_FILE)], [Step((Edit(A, None),), Style(), False), Step((Edit(A, A_DIRECTORY),), Style(), True)])
 def test_jobs_give_the_tree_that_was_announced(start: list[tuple[TreePath, Entry]], script: list[Step]) -> None:
     """However the updates are gathered into jobs, the mirror ends with exactly the publisher's tree."""
     states, lists = play(grow(start), script)
-    assert run_jobs(states, lists, script, exact=True) == states[-1]
+    compare(run_jobs(states, lists, script, exact=True), states[-1], script)
 
 
+@settings(max_examples=MANY)
 @given(trees, st.lists(steps, min_size=1, max_size=6))
 @example([(AB, A_FILE)], [Step((Edit(A, A_FILE),), Style(), True, later=1), DIRECTORY_TO_FILE_AND_BACK[1]])
 @example([(AB, A_FILE)], [Step((Edit(A, None),), Style(), True, clean=False), DIRECTORY_TO_FILE_AND_BACK[1]])
 def test_jobs_while_the_upstream_moves_on(start: list[tuple[TreePath, Entry]], script: list[Step]) -> None:
     """The same when jobs see an upstream that is ahead of its announcements, and deletions wait."""
     states, lists = play(grow(start), script)
-    assert run_jobs(states, lists, script, exact=False) == states[-1]
+    compare(run_jobs(states, lists, script, exact=False), states[-1], script)
 
 
 @given(trees, st.lists(steps, min_size=1, max_size=4))

@@ -33,7 +33,7 @@ def remove(tree: Tree, path: TreePath) -> None:
 
 def place(tree: Tree, path: TreePath, entry: Entry) -> None:
     """Put `entry` at `path`; directories above come by themselves, and whatever of another kind is in the way goes."""
-    for above in ancestors(path):
+    for above in reversed(tuple(ancestors(path))):
         if above not in tree or not tree[above].is_directory:
             remove(tree, above)
             tree[above] = Entry("directory")

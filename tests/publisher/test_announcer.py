@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,10 @@ def test_a_crash_between_sending_and_marking_sends_the_same_bytes_again(stage: S
     stage.announcer.startService()
     (first,) = [body for body, heard in zip(stage.bodies, stage.heard, strict=True) if isinstance(heard, Update)]
     stage.announcer.stopService()
-    stage.journal._connection.execute("UPDATE updates SET sent_ms = NULL, signature = NULL, certificate = NULL")
+    crash = sqlite3.connect(stage.journal.path)
+    with crash:
+        crash.execute("UPDATE updates SET sent_ms = NULL, signature = NULL, certificate = NULL")
+    crash.close()
     stage.make_announcer(stage.sender).startService()
     again = [body for body, heard in zip(stage.bodies, stage.heard, strict=True) if isinstance(heard, Update)]
     assert again == [first, first]

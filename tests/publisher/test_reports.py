@@ -101,8 +101,8 @@ def test_a_report_that_is_posted_again_is_taken_and_not_repeated(stage: Stage) -
         ("format", 400, lambda stage: stage.seal()[:-20]),
         ("format", 400, lambda stage: b'{"a":' * 3000),
         ("format", 400, lambda stage: change(stage.seal(), padding="x" * MAX_REPORT_BYTES)),
-        ("format", 400, lambda stage: change(stage.seal(), signature=None)),
-        ("format", 400, lambda stage: change(stage.seal(), crypto="x509")),
+        ("signature", 403, lambda stage: change(stage.seal(), signature=None)),
+        ("signature", 403, lambda stage: change(stage.seal(), crypto="x509")),
         ("format", 400, lambda stage: change(stage.seal(), msg={"format": 1})),
         ("format", 400, lambda stage: stage.seal(replace(REPORT, applied=-2))),
         ("format", 400, lambda stage: stage.seal(kind="sync.nonsense")),
@@ -138,7 +138,6 @@ def test_one_node_cannot_speak_for_another(stage: Stage, tmp_path: Path) -> None
 def test_the_file_of_nodes_counts_as_it_is_now(stage: Stage) -> None:
     """A node that the operator takes out is refused from then on, and forgotten."""
     assert stage.reports.take(stage.seal()) is None
-    stage.authorize(stage.other_key.public, "other.example.net", "# and nobody else")
     stage.nodes_path.write_text(f"{stage.other_key.public.line} other.example.net\n# and nobody else\n")
     refusal = stage.reports.take(stage.seal(replace(REPORT, applied=9)))
     assert refusal is not None and refusal.status == 403

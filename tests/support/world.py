@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from pushmirror.control.client import ask
+from pushmirror.errors import NotRunning
 from pushmirror.keys import PublicKey, generate_key_file
 from tests.support.compare import differences, rsync_differences
 from tests.support.ports import free_port
@@ -22,6 +23,20 @@ from tests.support.waiting import wait_until
 TREE = "demo"
 PUBLISHER = "t1.example.org"
 _DEADLINE_SECONDS = 60.0
+
+
+def wait_until_it_answers(program: Program, control: Path) -> None:
+    """Return when the daemon `program` answers on its control socket; a killed one may have left the socket there."""
+
+    def answers() -> bool:
+        assert program.running, program.log_tail()
+        try:
+            ask(control, {"command": "status"})
+        except NotRunning:
+            return False
+        return True
+
+    wait_until(answers, deadline_seconds=_DEADLINE_SECONDS, what=f"{program.arguments} answers")
 
 
 class Subscriber:
@@ -67,7 +82,7 @@ class Subscriber:
         """Write the settings and start the daemon; returns when it answers."""
         self.config.write_text(yaml.safe_dump(self.settings))
         self.program.start()
-        self.program.wait_for_socket(self.folder / "control.sock", deadline_seconds=_DEADLINE_SECONDS)
+        wait_until_it_answers(self.program, self.folder / "control.sock")
 
     def command(self, *arguments: str) -> str:
         """Run a client command about this subscriber; returns what it printed. Fails when the command does."""
@@ -75,9 +90,13 @@ class Subscriber:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
+    def ask(self, command: str, **request: object) -> dict[str, Any]:
+        """Ask the daemon over its control socket, about the tree."""
+        return ask(self.folder / "control.sock", {"command": command, "tree": TREE, **request})
+
     def status(self) -> dict[str, Any]:
         """Return the status of this node."""
-        return ask(self.folder / "control.sock", {"command": "status"})
+        return self.ask("status")
 
     def tree(self) -> dict[str, Any]:
         """Return the status of the tree."""
@@ -115,16 +134,21 @@ class Subscriber:
 class World:
     """A publisher with one tree, its rsync daemon, and as many subscribers as a test adds; in a ``with`` block.
 
-    `below` puts the tree into a sub-folder of the rsync module.
+    `below` puts the tree into a sub-folder of the rsync module; `unprivileged` lets the rsync daemon read as a user who
+    may not read everything, also when the tests run as root.
     """
 
-    def __init__(self, folder: Path, *, below: str = "", use_chroot: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, below: str = "", use_chroot: bool = False, unprivileged: bool = False
+    ) -> None:
         self.folder = folder
         self.module = folder / "tier1"
         self.tree = self.module / below if below else self.module
         self.tree.mkdir(parents=True)
         self.below = below
-        self._use_chroot = use_chroot
+        as_nobody = unprivileged and os.geteuid() == 0
+        self._use_chroot = use_chroot or as_nobody
+        self._rsyncd_extra = "uid = nobody\ngid = nogroup" if as_nobody else ""
         self._stack = contextlib.ExitStack()
         self.subscribers: list[Subscriber] = []
         self.publisher_folder = folder / "publisher"
@@ -140,7 +164,7 @@ class World:
     def __enter__(self) -> World:
         folder = self.folder / "rsyncd"
         folder.mkdir()
-        daemon = RsyncDaemon(folder, {TREE: self.module}, use_chroot=self._use_chroot)
+        daemon = RsyncDaemon(folder, {TREE: self.module}, use_chroot=self._use_chroot, extra=self._rsyncd_extra)
         self.rsyncd: RsyncDaemon = self._stack.enter_context(daemon)
         self.source = self.rsyncd.url(TREE, f"{self.below}/" if self.below else "")
         self._write_publisher()
@@ -172,7 +196,7 @@ class World:
     def start_publisher(self) -> None:
         """Start the publisher; returns when it answers."""
         self.publisher.start()
-        self.publisher.wait_for_socket(self.publisher_folder / "control.sock", deadline_seconds=_DEADLINE_SECONDS)
+        wait_until_it_answers(self.publisher, self.publisher_folder / "control.sock")
 
     def add_subscriber(self, name: str = "t2.example.net", **tree_settings: object) -> Subscriber:
         """Return a new subscriber, known to the publisher and not started yet."""

@@ -1,0 +1,143 @@
+"""What to listen to, and whom to believe there: from a settings file of either daemon, or from bare endpoints.
+
+Reads the few keys that are needed without the models of the settings, which take long to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pushmirror.core.messages import topic
+from pushmirror.errors import KeyFileError, UsageError
+from pushmirror.keys import PublicKey, parse_public_line, read_authorized_nodes
+from pushmirror.monitor.hearing import Voice
+from pushmirror.settings.document import Document, KeyPath, read_document
+from pushmirror.settings.endpoints import check_listening_endpoint, check_remote_endpoint
+from pushmirror.settings.names import check_environment, check_name, check_topic_prefix
+from pushmirror.settings.paths import check_absolute
+from pushmirror.settings.roles import PUBLISHER, find_role
+
+_MAX_PUBLIC_FILE_BYTES = 4096
+_ANY_HOST = {"tcp://*:": "tcp://127.0.0.1:", "tcp://0.0.0.0:": "tcp://127.0.0.1:", "tcp://[::]:": "tcp://[::1]:"}
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One endpoint on a bus; `topic_start` is what is subscribed to."""
+
+    endpoint: str
+    topic_start: str = ""
+    voice: Voice | None = None
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """All that is followed; `notes` tell what cannot be verified and why."""
+
+    feeds: tuple[Feed, ...]
+    notes: tuple[str, ...] = ()
+
+
+def from_endpoints(endpoints: Iterable[str]) -> Feeds:
+    """Return feeds of which nothing can be verified. Raises UsageError for an endpoint that is none."""
+    try:
+        feeds = tuple(Feed(check_remote_endpoint(endpoint)) for endpoint in endpoints)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return Feeds(feeds, ("without --config no key is known: nothing that follows is verified",))
+
+
+def from_settings(path: Path) -> Feeds:
+    """Return what the daemon with the settings file `path` sends or hears. Raises SettingsError with every fault."""
+    document = read_document(path)
+    publishes = find_role(document) == PUBLISHER
+    try:
+        if document.faults:
+            raise ValueError("a faulty file is for the models")
+        return _of_publisher(document) if publishes else _of_subscriber(document)
+    except (ValueError, KeyFileError) as error:
+        # Imported here, and only for a file that is wrong: it takes a tenth of a second, and tells every fault.
+        from pushmirror.settings.load import load_any
+
+        load_any(path)
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _of_publisher(document: Document) -> Feeds:
+    name = check_name(_text(document, ("name",)))
+    endpoint = check_listening_endpoint(_text(document, ("bus", "publish")))
+    start = _topic_start(document, ("bus",))
+    notes: list[str] = []
+    key = _read_own_key(document, notes, "announcements and heartbeats are not verified")
+    voice = Voice(name, start, () if key is None else (key,), _read_nodes(document, notes))
+    return Feeds((Feed(_near(endpoint), start, voice),), tuple(notes))
+
+
+def _of_subscriber(document: Document) -> Feeds:
+    node = check_name(_text(document, ("name",)))
+    notes = ["the keys of other nodes are known to the publisher alone: their reports are not verified here"]
+    own = _read_own_key(document, notes, "the reports of this node are not verified")
+    nodes = {} if own is None else {node: own}
+    feeds = []
+    for name in document.names("upstreams"):
+        start = _topic_start(document, ("upstreams", name))
+        voice = Voice(check_name(name), start, _read_keys(document, name), nodes)
+        feeds.append(Feed(check_remote_endpoint(_text(document, ("upstreams", name, "publish"))), start, voice))
+    if not feeds:
+        raise ValueError("there are no upstreams")
+    return Feeds(tuple(feeds), tuple(notes))
+
+
+def _text(document: Document, key: KeyPath) -> str:
+    value = document.value(key)
+    if isinstance(value, str):
+        return value
+    raise ValueError("not text")
+
+
+def _topic_start(document: Document, group: KeyPath) -> str:
+    prefix = check_topic_prefix(_text(document, (*group, "topic_prefix")))
+    return topic(prefix, check_environment(_text(document, (*group, "environment"))), "")
+
+
+def _read_keys(document: Document, upstream: str) -> tuple[PublicKey, ...]:
+    lines = document.value(("upstreams", upstream, "keys"))
+    if not isinstance(lines, list) or not lines:
+        raise ValueError("no keys")
+    return tuple(parse_public_line(line) for line in map(str, lines))
+
+
+def _read_own_key(document: Document, notes: list[str], otherwise: str) -> PublicKey | None:
+    """Return the public half of the daemon's own key, or None with a note that says what is missing without it."""
+    key = check_absolute(_text(document, ("key",)))
+    public = key.with_name(f"{key.name}.pub")
+    try:
+        with public.open(encoding="utf-8") as file:
+            return parse_public_line(file.read(_MAX_PUBLIC_FILE_BYTES))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+    except KeyFileError as error:
+        reason = str(error)
+    notes.append(f"{public} cannot be read ({reason}): {otherwise}")
+    return None
+
+
+def _read_nodes(document: Document, notes: list[str]) -> dict[str, PublicKey]:
+    if document.value(("authorized_nodes",)) is None:
+        notes.append("the settings name no authorized_nodes: no reports are passed on, and none would be verified")
+        return {}
+    try:
+        return read_authorized_nodes(check_absolute(_text(document, ("authorized_nodes",))))
+    except KeyFileError as error:
+        notes.append(f"reports are not verified: {error}")
+        return {}
+
+
+def _near(endpoint: str) -> str:
+    """Return where a publisher that listens on `endpoint` is reached from its own machine."""
+    for anywhere, here in _ANY_HOST.items():
+        if endpoint.startswith(anywhere):
+            return here + endpoint.removeprefix(anywhere)
+    return endpoint

@@ -1,0 +1,436 @@
+"""The HTTP service on a real socket, asked by a real client."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from pushmirror.bus.memory import MemoryBus
+from pushmirror.core.lists import list_digest, parse_changes
+from pushmirror.core.messages import format_report, parse_state, parse_update
+from pushmirror.core.model import ChangeList, Event, Head, Report
+from pushmirror.core.paths import TreePath
+from pushmirror.core.wire import canonical, digest, open_envelope, open_envelope_object, parse_object
+from pushmirror.keys import PrivateKey, seal, verify_envelope
+from pushmirror.publisher.announcement import Announcement
+from pushmirror.publisher.answers import Answers
+from pushmirror.publisher.http import MAX_DISCARDED_BYTES, ServiceFactory
+from pushmirror.publisher.identity import Identity
+from pushmirror.publisher.journal import Journal
+from pushmirror.publisher.journal_rows import SentUpdate
+from pushmirror.publisher.nodes import AuthorizedNodes
+from pushmirror.publisher.reports import MAX_REPORT_BYTES, Reports
+from pushmirror.publisher.streaming import STALL_SECONDS, Stream
+from tests.publisher.conftest import START_MS, Spin
+
+SMALL = ChangeList(changed=(TreePath(b"odd\xff"), TreePath(b"pool/a")), deleted=(TreePath(b"gone"),))
+LARGE = ChangeList(changed=tuple(TreePath(b"pool/%08d/%s" % (number, b"x" * 80)) for number in range(40_000)))
+NODE = "t2.example.net"
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        return parse_object(self.body, max_bytes=1 << 30)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [parse_object(line, max_bytes=1 << 30) for line in self.body.splitlines()]
+
+
+class Site:
+    """The service of one publisher with one authorized node, and clients that ask it from threads."""
+
+    def __init__(self, reactor: Any, spin: Spin, journal: Journal, key: PrivateKey, folder: Path) -> None:
+        self.journal, self.key = journal, key
+        self.identity = Identity("mirror.example.org", "org.example", "prod")
+        (folder / "nodes").write_text(f"{key.public.line} {NODE}\n")
+        bus = MemoryBus(immediate=True)
+        self.heard: list[tuple[bytes, bytes]] = []
+        bus.receiver([b""], lambda topic, body: self.heard.append((topic, body))).start()
+        reports = Reports(
+            nodes=AuthorizedNodes(folder / "nodes"),
+            identity=self.identity,
+            trees=("debian", "fedora"),
+            sender=bus.sender(),
+            clock_ms=lambda: START_MS,
+        )
+        self.answers = Answers(journal, key, self.identity, ("debian", "fedora"), reports, lambda: START_MS)
+        self.port = reactor.listenTCP(0, ServiceFactory(reactor, self.answers), interface="127.0.0.1")
+        self.address = ("127.0.0.1", self.port.getHost().port)
+        self._spin = spin
+        self._pool = ThreadPoolExecutor(4)
+
+    def announce(self, *lists: ChangeList | None, tree: str = "debian", sent: bool = True) -> None:
+        for changes in lists:
+            self.journal.announce(Announcement(self.identity, tree, changes))
+        if sent:
+            rows = self.journal.unsent(1000)
+            signed = [SentUpdate(row.position, self.key.sign(row.signed), self.key.public.line) for row in rows]
+            self.journal.mark_sent(signed, sent_ms=START_MS)
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a blocking client in a thread, while the reactor turns in this one."""
+        running = self._pool.submit(function, *arguments)
+        self._spin(running.done)
+        return running.result()
+
+    def ask(self, address: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Reply:
+        return self.run(self._ask, address, method, body, headers)  # type: ignore[no-any-return]
+
+    def _ask(self, address: str, method: str, body: bytes | None, headers: dict[str, str]) -> Reply:
+        client = http.client.HTTPConnection(*self.address, timeout=15)
+        try:
+            client.request(method, address, body, headers)
+            answer = client.getresponse()
+            return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        finally:
+            client.close()
+
+    def updates(self, after: int, more: str = "", tree: str = "debian") -> Reply:
+        return self.ask(f"/v1/trees/{tree}/updates?epoch={self.journal.epoch}&after={after}{more}")
+
+    def close(self) -> None:
+        stopped = self.port.stopListening()
+        self._spin(lambda: stopped.called)
+        self._pool.shutdown()
+
+
+@pytest.fixture
+def site(reactor: Any, spin: Spin, journal: Journal, key: PrivateKey, tmp_path: Path) -> Iterator[Site]:
+    site = Site(reactor, spin, journal, key, tmp_path)
+    yield site
+    site.close()
+
+
+def test_updates_come_one_a_line_and_each_verifies_by_itself(site: Site) -> None:
+    """History is the signed messages, oldest first, chained, without the inline list a second time."""
+    site.announce(SMALL, None, SMALL)
+    reply = site.updates(0)
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/x-ndjson")
+    assert [set(line) for line in reply.lines()] == [{"update", "list"}] * 3
+    assert [line["list"] for line in reply.lines()] == [None] * 3
+    envelopes = [open_envelope_object(line["update"]) for line in reply.lines()]
+    assert all(verify_envelope(envelope, [site.key.public]) for envelope in envelopes)
+    updates = [parse_update(envelope.msg) for envelope in envelopes]
+    assert [(update.serial, update.changes) for update in updates] == [(1, SMALL), (2, None), (3, SMALL)]
+    assert [update.previous_digest for update in updates[1:]] == [digest(e.signed) for e in envelopes[:-1]]
+    assert "server" not in reply.headers
+
+
+def test_a_list_that_was_not_inline_comes_with_its_update(site: Site) -> None:
+    """A long list follows its header on the same line, and is the one that the header vouches for."""
+    site.announce(SMALL, LARGE, SMALL)
+    lines = site.updates(0).lines()
+    assert [line["list"] is None for line in lines] == [True, False, True]
+    update = parse_update(open_envelope_object(lines[1]["update"]).msg)
+    assert update.changes is None
+    assert digest(canonical(lines[1]["list"])) == update.list_digest == list_digest(LARGE)
+    assert parse_changes(lines[1]["list"]) == LARGE
+
+
+@pytest.mark.parametrize(
+    ("after", "more", "serials"),
+    [(0, "", [1, 2, 3, 4]), (2, "", [3, 4]), (1, "&limit=2", [2, 3]), (4, "", []), (99, "", [])],
+)
+def test_updates_are_those_after_a_serial(site: Site, after: int, more: str, serials: list[int]) -> None:
+    """A client gets what it has not heard, as many as it asks for; nothing when it is not behind."""
+    site.announce(*[SMALL] * 4)
+    site.announce(SMALL, tree="fedora")
+    reply = site.updates(after, more)
+    assert reply.status == 200
+    assert [line["update"]["msg"]["serial"] for line in reply.lines()] == serials
+
+
+def test_what_is_not_sent_yet_is_not_told(site: Site) -> None:
+    """History, state and lists tell nothing that was not on the bus."""
+    site.announce(SMALL)
+    site.announce(LARGE, sent=False)
+    assert len(site.updates(0).lines()) == 1
+    assert parse_state(open_envelope(site.ask("/v1/trees/debian?nonce=12345678").body).msg).head.serial == 1
+    assert site.ask(f"/v1/trees/debian/lists/{list_digest(LARGE)}").status == 404
+
+
+def test_more_than_a_thousand_updates_take_a_second_question(site: Site) -> None:
+    """One answer has a thousand updates at most; the next question goes on after the last of them."""
+    site.announce(*[None] * 1003)
+    site.announce()  # marks what is left, as one call marks a thousand
+    first = [line["update"]["msg"]["serial"] for line in site.updates(0, "&limit=9999").lines()]
+    second = [line["update"]["msg"]["serial"] for line in site.updates(first[-1]).lines()]
+    assert first + second == list(range(1, 1004)) and len(first) == 1000
+
+
+def test_updates_of_another_epoch_are_gone(site: Site) -> None:
+    """Whoever heard another journal is sent to the signed state, in plain words."""
+    site.announce(SMALL)
+    reply = site.ask("/v1/trees/debian/updates?epoch=1-00000000&after=0")
+    assert (reply.status, reply.headers["content-type"]) == (410, "text/plain; charset=utf-8")
+    assert b"nonce" in reply.body
+
+
+@pytest.mark.parametrize("changes", [SMALL, LARGE])
+def test_a_list_is_served_by_its_digest_for_ever(site: Site, changes: ChangeList) -> None:
+    """The list is the canonical JSON, whether it was inline or not, and any cache may keep it."""
+    site.announce(changes)
+    reply = site.ask(f"/v1/trees/debian/lists/{list_digest(changes)}")
+    assert reply.status == 200 and digest(reply.body) == list_digest(changes)
+    assert int(reply.headers["content-length"]) == len(reply.body)
+    assert reply.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert site.ask(f"/v1/trees/fedora/lists/{list_digest(changes)}").status == 404
+
+
+def test_the_state_is_signed_and_echoes_the_nonce(site: Site) -> None:
+    """Only a fresh answer has the nonce, and no cache may keep it."""
+    site.announce(SMALL, SMALL)
+    reply = site.ask("/v1/trees/debian?nonce=fresh-12345")
+    envelope = open_envelope(reply.body)
+    verify_envelope(envelope, [site.key.public])
+    assert envelope.topic == "org.example.prod.pushmirror.tree.state"
+    state = parse_state(envelope.msg)
+    assert (state.nonce, state.tree, state.oldest) == ("fresh-12345", "debian", 1)
+    assert state.head == site.journal.head("debian") and state.head.serial == 2
+    assert reply.headers["cache-control"] == "no-store"
+
+
+def test_the_state_of_a_tree_without_updates_says_so(site: Site) -> None:
+    """Serial 0 and oldest 0: there is nothing to fetch."""
+    state = parse_state(open_envelope(site.ask("/v1/trees/fedora?nonce=12345678").body).msg)
+    assert (state.head, state.oldest) == (Head(site.journal.epoch, 0, None), 0)
+
+
+@pytest.mark.parametrize("path", ["", "/updates?epoch=1-a&after=0", "/lists/" + "0" * 64])
+def test_a_tree_that_is_not_published_is_not_found(site: Site, path: str) -> None:
+    """Every question about an unknown tree has the same answer."""
+    address = f"/v1/trees/arch{path}" if path else "/v1/trees/arch?nonce=12345678"
+    assert site.ask(address).status == 404
+
+
+@pytest.mark.parametrize(
+    ("address", "method", "status"),
+    [
+        ("/", "GET", 404),
+        ("/v1/trees/debian", "GET", 400),
+        ("/v1/trees/debian?nonce=12345678", "POST", 405),
+        ("/v1/reports", "GET", 405),
+        ("/v1/trees/debian/updates?epoch=x&after=-1", "GET", 400),
+        ("/v1/trees/debian/updates?epoch=x&after=" + "9" * 3000, "GET", 400),
+    ],
+)
+def test_anything_else_is_a_plain_short_error(site: Site, address: str, method: str, status: int) -> None:
+    """An error is one line of text."""
+    reply = site.ask(address, method)
+    assert reply.status == status
+    assert reply.headers["content-type"] == "text/plain; charset=utf-8"
+    assert 0 < len(reply.body) < 200 and reply.body.endswith(b"\n")
+    assert status != 405 or reply.headers["allow"] in ("POST", "GET, HEAD")
+
+
+@pytest.mark.parametrize("address", ["?nonce=12345678", "/updates?epoch={epoch}&after=0", "/lists/{digest}", "/nonsense"])
+def test_head_is_get_without_a_body(site: Site, address: str) -> None:
+    """HEAD has the status and the headers of GET and nothing else, and the connection can be used again."""
+    site.announce(LARGE)
+    address = "/v1/trees/debian" + address.format(epoch=site.journal.epoch, digest=list_digest(LARGE))
+    head, get = site.ask(address, "HEAD"), site.ask(address)
+    assert (head.status, head.body) == (get.status, b"")
+    assert head.headers.get("content-length") == get.headers.get("content-length")
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
+def test_a_connection_can_be_kept_for_several_questions(site: Site) -> None:
+    """A client that has much to fetch needs one connection."""
+    site.announce(SMALL, LARGE)
+
+    def ask_thrice() -> list[int]:
+        client = http.client.HTTPConnection(*site.address, timeout=15)
+        statuses = []
+        for path in (f"updates?epoch={site.journal.epoch}&after=0", f"lists/{list_digest(LARGE)}", "nonsense"):
+            client.request("GET", f"/v1/trees/debian/{path}")
+            answer = client.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+        client.close()
+        return statuses
+
+    assert site.run(ask_thrice) == [200, 200, 404]
+
+
+def report_body(site: Site, node: str = NODE) -> bytes:
+    report = Report(Event.STARTED, node, "mirror.example.org", "debian", None, -1, -1, "whole")
+    signed = site.identity.compose("sync.started", format_report(report), at_ms=START_MS, counter=1)
+    return seal(signed, site.key)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_report_that_is_believed_goes_on_the_bus(site: Site, content_type: str) -> None:
+    """A taken report is answered with nothing, whatever the client calls its content."""
+    body = report_body(site)
+    reply = site.ask("/v1/reports", "POST", body, **{"Content-Type": content_type})
+    assert (reply.status, reply.body) == (204, b"")
+    assert site.heard == [(b"org.example.prod.pushmirror.sync.started", body)]
+
+
+def test_a_report_that_is_not_believed_is_refused_with_its_reason(site: Site) -> None:
+    """A stranger is told that the node is unknown, nonsense that it is none; nothing goes on the bus."""
+    assert site.ask("/v1/reports", "POST", report_body(site, "t3.example.net")).status == 403
+    assert site.ask("/v1/reports", "POST", b"nonsense").status == 400
+    assert site.ask("/v1/reports", "POST", b"").status == 400
+    assert site.heard == []
+
+
+@pytest.mark.parametrize("size_bytes", [MAX_REPORT_BYTES + 1, 500_000])
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_report_that_is_too_large_is_refused_without_being_kept(site: Site, size_bytes: int, declared: bool) -> None:
+    """The limit holds for a declared length and for a body in chunks."""
+    body: Any = b"x" * size_bytes if declared else iter([b"x" * 1000] * (size_bytes // 1000 + 1))
+    assert site.ask("/v1/reports", "POST", body).status == 413
+
+
+def talk(site: Site, request: bytes, *, read_bytes: int = 1 << 20) -> bytes:
+    """Send raw bytes and return what comes back until the other side closes."""
+    with socket.create_connection(site.address, timeout=15) as connection:
+        connection.sendall(request)
+        received = b""
+        while len(received) < read_bytes and (piece := connection.recv(65536)):
+            received += piece
+        return received
+
+
+def test_a_body_without_end_is_refused_before_it_is_sent(site: Site) -> None:
+    """A client that announces gigabytes is told at once, and is not asked to go on."""
+    head = b"POST /v1/reports HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9999999999\r\n\r\n"
+    answer = site.run(talk, site, head)
+    assert answer.startswith(b"HTTP/1.1 413 ") and b"100 Continue" not in answer
+
+
+def test_a_body_in_endless_chunks_is_cut_off(site: Site) -> None:
+    """A client that does not stop sending loses its connection."""
+    head = b"POST /v1/reports HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+
+    def flood() -> str:
+        with socket.create_connection(site.address, timeout=15) as connection:
+            try:
+                connection.sendall(head)
+                for _ in range(1000):
+                    connection.sendall(chunk)
+            except OSError:
+                return "cut off"
+        return "taken"
+
+    assert 1000 * len(chunk) > 10 * MAX_DISCARDED_BYTES
+    assert site.run(flood) == "cut off"
+
+
+@pytest.mark.parametrize("request_line", [b"\r\n\r\n", b"GET\r\n\r\n", b"\xff\xff\xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+def test_bytes_that_are_no_request_harm_nobody(site: Site, request_line: bytes) -> None:
+    """After nonsense on one connection the next client is served."""
+
+    def send() -> None:
+        with socket.create_connection(site.address, timeout=15) as connection:
+            connection.sendall(request_line)
+
+    site.run(send)
+    assert site.ask("/v1/trees/debian?nonce=12345678").status == 200
+
+
+def test_a_slow_client_gets_everything_and_holds_up_nobody(site: Site) -> None:
+    """A client that reads slowly gets everything, and others are served meanwhile."""
+    site.announce(*[ChangeList(changed=LARGE.changed[number:]) for number in range(2)])
+
+    def start() -> socket.socket:
+        connection = socket.create_connection(site.address, timeout=15)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.sendall(f"GET /v1/trees/debian/updates?epoch={site.journal.epoch}&after=0 HTTP/1.0\r\n\r\n".encode())
+        return connection
+
+    slow: socket.socket = site.run(start)
+    assert site.ask("/v1/trees/debian?nonce=12345678").status == 200
+
+    def drain() -> bytes:
+        with slow, slow.makefile("rb") as file:
+            return file.read()
+
+    _, _, body = site.run(drain).partition(b"\r\n\r\n")
+    assert [json.loads(line)["update"]["msg"]["serial"] for line in body.splitlines()] == [1, 2]
+
+
+class Transport:
+    """The end of a connection that takes what it is given; `aborted` once it was cut off."""
+
+    aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+class Request:
+    """What a stream writes to, in the form of Twisted's requests; full after the first write, as a buffer can be."""
+
+    def __init__(self) -> None:
+        self.transport = Transport()
+        self.written: list[bytes] = []
+        self.ended = False
+        self.producer: Any = None
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+        if len(self.written) == 1:
+            self.producer.pauseProducing()
+
+    def finish(self) -> None:
+        self.ended = True
+
+
+def test_a_client_that_stops_reading_is_cut_off() -> None:
+    """A stream that is paused for a minute ends its connection, and holds no timer afterwards."""
+    clock, request = Clock(), Request()
+    Stream(clock, request, iter([b"x" * 70_000] * 10)).start()
+    clock.advance(0)
+    clock.advance(STALL_SECONDS - 1)
+    assert len(request.written) == 1 and not request.transport.aborted
+    clock.advance(1)
+    assert request.transport.aborted and not request.ended
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_client_that_reads_again_gets_the_rest() -> None:
+    """A pause that ends in time costs nothing."""
+    clock, request = Clock(), Request()
+    Stream(clock, request, iter([b"x" * 70_000] * 3)).start()
+    clock.advance(STALL_SECONDS - 1)
+    assert len(request.written) == 1
+    request.producer.resumeProducing()
+    clock.advance(STALL_SECONDS)
+    assert len(request.written) == 3 and request.ended and not request.transport.aborted
+
+
+def test_an_answer_that_fails_half_way_is_not_taken_for_a_whole_one() -> None:
+    """When the journal fails in the middle the connection breaks off, and the answer is never finished."""
+    def fail() -> Iterator[bytes]:
+        yield b"half"
+        raise OSError("the disk is gone")
+
+    clock, request = Clock(), Request()
+    Stream(clock, request, fail()).start()
+    clock.advance(0)
+    request.producer.resumeProducing()
+    clock.advance(0)
+    assert request.transport.aborted and not request.ended
