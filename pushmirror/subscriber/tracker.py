@@ -94,7 +94,7 @@ class Tracker:
         verdict = judge_update(self._ledger.head(update.tree), update)
         head = Head(update.epoch, update.serial, digest)
         listed = update.whole or update.changes is not None
-        if verdict is Verdict.NEXT and listed and update.tree not in self._catching:
+        if verdict is Verdict.NEXT and listed:
             self._announce(FetchedUpdate(update, digest, update.changes))
             self._changed(update.tree)
         elif verdict is Verdict.NEXT:
