@@ -26,8 +26,9 @@ MAX_CLIENT_MESSAGE_BYTES = 1_024
 
 
 def open_publishing(context: Context) -> Socket:
-    """A PUB socket, not bound yet."""
-    socket = _open(context, zmq.PUB)
+    """A publishing socket, not bound yet: XPUB, which is PUB that tells of each subscription as it takes effect."""
+    socket = _open(context, zmq.XPUB)
+    socket.setsockopt(zmq.XPUB_VERBOSE, 1)
     socket.setsockopt(zmq.LINGER, SENDER_LINGER_MS)
     socket.setsockopt(zmq.SNDHWM, SEND_QUEUE_MESSAGES)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_CLIENT_MESSAGE_BYTES)

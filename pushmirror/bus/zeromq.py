@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -31,15 +31,29 @@ CHECK_SECONDS = 3.0
 CHECK_MAX_SECONDS = 60.0
 FAILURE_LOG_SECONDS = 60.0
 
+# The first byte of what a subscriber sends: 1 subscribes, 0 unsubscribes (ZMTP 3.1, "SUBSCRIBE").
+_SUBSCRIBE = b"\x01"
+
 
 class ZeroMQSender:
     """A PUB socket bound to `endpoint`; implements `Sender`. The attribute `endpoint` is what was really bound.
 
+    `subscribed` is called with the topic of each subscription once messages reach the one who made it: whoever wants to
+    tell newcomers something does it then. What it raises is a fault of this program.
     Raises StateError when the address is taken, UsageError when this machine cannot listen there at all.
     """
 
-    def __init__(self, reactor: DescriptorReactor, endpoint: str, context: Context | None = None) -> None:
+    def __init__(
+        self,
+        reactor: DescriptorReactor,
+        endpoint: str,
+        context: Context | None = None,
+        *,
+        subscribed: Callable[[bytes], None] = lambda topic: None,
+    ) -> None:
         self._reactor = reactor
+        self._subscribed = subscribed
+        self._reading: DelayedCall | None = None
         self._context = zmq.Context() if context is None else context
         self._owns_context = context is None
         self._socket = open_publishing(self._context)
@@ -49,7 +63,7 @@ class ZeroMQSender:
             self._release()
             raise
         reactor.addReader(self)
-        self.doRead()
+        self._read_soon()
 
     def _bind(self, endpoint: str) -> str:
         *others, last = choose_families(endpoint)
@@ -72,9 +86,11 @@ class ZeroMQSender:
             raise StateError("the publishing socket is closed; nothing can be sent on it")
         self._socket.send(topic, zmq.SNDMORE | zmq.NOBLOCK)
         self._socket.send(body, zmq.NOBLOCK)
-        self.doRead()
+        self._read_soon()
 
     def close(self) -> None:
+        if self._reading is not None and self._reading.active():
+            self._reading.cancel()
         if not self._socket.closed:
             self._reactor.removeReader(self)
             self._release()
@@ -91,9 +107,21 @@ class ZeroMQSender:
         return -1 if self._socket.closed else int(self._socket.getsockopt(zmq.FD))
 
     def doRead(self) -> None:
-        """Let ZeroMQ take in new clients and subscriptions; asking for the events makes it do so."""
-        if not self._socket.closed:
-            self._socket.getsockopt(zmq.EVENTS)
+        """Take in new clients and their subscriptions, up to the budget of one turn; the rest in the next turn."""
+        for _ in range(FRAMES_PER_TURN):
+            if self._socket.closed:
+                return
+            try:
+                change = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if change.startswith(_SUBSCRIBE):
+                self._subscribed(change[1:])
+        self._read_soon()
+
+    def _read_soon(self) -> None:
+        if self._reading is None or not self._reading.active():
+            self._reading = self._reactor.callLater(0, self.doRead)
 
     def connectionLost(self, reason: Any) -> None:
         """The reactor gives the descriptor up, at the end of the process."""

@@ -17,7 +17,7 @@ from pushmirror.bus.sockets import Context, Socket, open_subscribing
 from pushmirror.monitor.feeds import Feed
 from pushmirror.monitor.hearing import MAX_SHOWN_BYTES, Heard, hear
 
-CHECK_SECONDS = 3.0
+CHECK_SECONDS = 3
 _FRAMES_PER_TURN = 100
 
 

@@ -100,7 +100,7 @@ def hear(topic_frame: bytes | None, body: bytes, voices: Iterable[Voice]) -> Hea
 
 
 def check_content(kind: str, msg: Mapping[str, Any]) -> None:
-    """Raises MalformedMessage when the content is not what the protocol says of its kind; other kinds are not judged."""
+    """Raises MalformedMessage when the content is not what the protocol says of its kind; unknown kinds pass."""
     if kind == UPDATED:
         parse_update(msg)
     elif kind == HEARTBEAT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypeGuard
 
-UNKNOWN = "–"
+UNKNOWN = "-"
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _THOUSAND = 1000
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999; beyond it, calendars give up

@@ -1,4 +1,4 @@
-"""A message as one readable line, for people who follow the bus. Nothing in a message can make it raise or break a line."""
+"""A message as one readable line, for people who follow the bus. No message can make it raise, or break the line."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, shorten, trust
-from pushmirror.errors import UntrustedPath, UsageError
+from pushmirror.core.wire import digest
+from pushmirror.errors import Refused, UntrustedPath, UsageError
 from pushmirror.subscriber.dispatcher import Dispatcher
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.status import Status, show_job
@@ -70,12 +71,24 @@ class Operations:
         return jobs[0].job if jobs else 0
 
     def approve(self, request: Request) -> Answer:
-        """Show the deletions that are pending; with ``release`` let exactly those go ahead."""
+        """Show the deletions that are pending; with ``release`` let exactly those go ahead.
+
+        ``release`` comes with the ``digest`` of the deletions that were shown. Raises Refused when they are others now.
+        """
         tree = self._tree(request)
         deletions = self._ledger.deletions(tree)
-        shown = [shorten(deletion.path, 4096) for deletion in deletions[:_SHOWN_DELETIONS]]
-        answer: Answer = {"tree": tree, "deletions": len(deletions), "paths": shown}
+        paths = [deletion.path for deletion in deletions]
+        answer: Answer = {
+            "tree": tree,
+            "deletions": len(paths),
+            "paths": [shorten(path, 4096) for path in paths[:_SHOWN_DELETIONS]],
+            "digest": digest(b"\0".join(paths)),
+            "held": self._ledger.tree(tree).held,
+        }
         if request.get("release"):
+            if request.get("digest") != answer["digest"]:
+                raise Refused(f"the pending deletions of {tree} are not those that were shown: look at them again")
+            # In the same turn of the reactor: nothing is added to the ledger between the look and this.
             answer["released"] = self._ledger.approve(tree)
             log.warning("tree %s: the operator approves %d deletions", tree, answer["released"])
             self._dispatcher.poke()

@@ -80,6 +80,7 @@ def show_job(job: JobRecord) -> dict[str, Any]:
     """Return one job as a JSON object."""
     finished_ms = job.finished_ms
     return {
+        "job": job.job,
         "scope": job.scope,
         "serial": job.serial,
         "outcome": job.outcome or Event.STARTED.value,

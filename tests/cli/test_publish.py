@@ -17,7 +17,7 @@ from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import parse_object
 from pushmirror.publisher.journal import JOURNAL_NAME, Journal
 from tests.publisher.daemon import Publisher
-from tests.support.processes import clean_environment
+from tests.support.processes import PUSHMIRROR, clean_environment
 
 
 @pytest.fixture
@@ -36,7 +36,8 @@ def announced(publisher: Publisher) -> list[Update]:
 
 
 def changes(*changed: bytes, deleted: tuple[bytes, ...] = (), directories: tuple[bytes, ...] = ()) -> ChangeList:
-    return ChangeList(*(tuple(map(TreePath, sorted(paths))) for paths in (changed, deleted, directories)))
+    put, gone, recursive = (tuple(map(TreePath, sorted(paths))) for paths in (changed, deleted, directories))
+    return ChangeList(put, gone, recursive)
 
 
 def test_it_prints_the_bare_serial(publisher: Publisher) -> None:
@@ -62,7 +63,9 @@ def test_it_prints_the_bare_serial(publisher: Publisher) -> None:
         (["--path", "größe"], b"", changes("größe".encode())),
     ],
 )  # fmt: skip
-def test_paths_arrive_as_they_are(publisher: Publisher, arguments: list[str], stdin: bytes, expected: ChangeList) -> None:
+def test_paths_arrive_as_they_are(
+    publisher: Publisher, arguments: list[str], stdin: bytes, expected: ChangeList
+) -> None:
     """Names with spaces, newlines, dashes and bytes that are no text are announced as those very bytes."""
     for name in (b"new\nline", b"-rf", b"odd\xff", "größe".encode()):
         Path(os.fsdecode(os.path.join(os.fsencode(publisher.tree), name))).write_bytes(b"")
@@ -163,7 +166,7 @@ def test_a_reader_that_has_gone_loses_no_serial(publisher: Publisher) -> None:
     """When nobody reads the serial the announcement stands."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "pushmirror", "publish", "debian", "--whole-tree", "--config", publisher.config]
+    command: list[str | Path] = [*PUSHMIRROR, "publish", "debian", "--whole-tree", "--config", publisher.config]
     with os.fdopen(writing, "wb") as pipe:
         done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, env=clean_environment(), check=False)
     assert b"Traceback" not in done.stderr
@@ -185,7 +188,8 @@ code = run(sys.argv[1:])
 slow = {"twisted", "fedmsg", "pydantic", "treq", "zmq", "cryptography"} & {name.split(".")[0] for name in sys.modules}
 sys.exit(f"loaded {slow}" if slow else code)
 """
-    command = [sys.executable, "-c", script, "publish", "debian", "--whole-tree", "--config", publisher.config]
+    arguments = ["publish", "debian", "--whole-tree", "--config", str(publisher.config)]
+    command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, capture_output=True, env=clean_environment(), check=False)
     assert (done.returncode, done.stdout) == (0, b"1\n"), done.stderr
 
@@ -202,5 +206,15 @@ def test_it_is_quick(publisher: Publisher) -> None:
             seconds.append(time.perf_counter() - started)
         return min(seconds)
 
-    publish = [sys.executable, "-m", "pushmirror", "publish", "debian", "--path", "latest", "--config", publisher.config]
+    publish = [
+        sys.executable,
+        "-m",
+        "pushmirror",
+        "publish",
+        "debian",
+        "--path",
+        "latest",
+        "--config",
+        publisher.config,
+    ]
     assert best(publish) - best([sys.executable, "-c", "pass"]) < 0.2

@@ -51,7 +51,9 @@ def change_lists(draw: st.DrawFn) -> ChangeList:
         kind: tuple(path for path in sorted(found) if kinds[path] == kind)
         for kind in ("changed", "deleted", "directories")
     }
-    linked = draw(st.sets(st.tuples(st.sampled_from(listed["changed"]), paths), max_size=4)) if listed["changed"] else ()
+    linked = (
+        draw(st.sets(st.tuples(st.sampled_from(listed["changed"]), paths), max_size=4)) if listed["changed"] else ()
+    )
     return ChangeList(**listed, linked=tuple(sorted(linked)))
 
 

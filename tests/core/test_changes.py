@@ -45,7 +45,11 @@ TABLE: dict[str, tuple[list[ChangeList], set[str], ChangeList]] = {
     "puts add up": ([put("a", "b"), put("b", "c")], set(), put("a", "b", "c")),
     "a deletion takes a put back": ([put("a", "b"), gone("a")], set(), ChangeList(tree_paths("b"), tree_paths("a"))),
     "a put takes a deletion back": ([gone("a"), put("a")], set(), put("a")),
-    "a deleted directory takes the puts below": ([put("d/a", "da"), gone("d")], {"d"}, ChangeList(tree_paths("da"), (D,))),
+    "a deleted directory takes the puts below": (
+        [put("d/a", "da"), gone("d")],
+        {"d"},
+        ChangeList(tree_paths("da"), (D,)),
+    ),
     "and the deletions below": ([gone("d/a", "d/b"), gone("d")], {"d"}, gone("d")),
     "and the recursive directories": ([recursive("d", "d/x"), gone("d")], {"d", "d/x"}, gone("d")),
     "a put into a deleted directory": ([gone("d"), put("d/a")], {"d"}, recursive("d")),
@@ -79,7 +83,9 @@ def test_table(lists: list[ChangeList], here: set[str], expected: ChangeList) ->
 
 def test_links() -> None:
     """The sibling of a put travels with it as long as it is put; a newer put without one says that it has none."""
-    first = ChangeList(tree_paths("a", "b"), linked=((TreePath(b"a"), TreePath(b"s")), (TreePath(b"b"), TreePath(b"s"))))
+    first = ChangeList(
+        tree_paths("a", "b"), linked=((TreePath(b"a"), TreePath(b"s")), (TreePath(b"b"), TreePath(b"s")))
+    )
     assert settle(merge([first, put("c")]), lambda path: False).linked == first.linked
     assert settle(merge([first, put("a")]), lambda path: False).linked == first.linked[1:]
     assert settle(merge([first, gone("b")]), lambda path: False).linked == first.linked[:1]
@@ -223,7 +229,7 @@ DIRECTORY_TO_FILE_AND_BACK = [
 
 
 # Histories that go wrong are rare: these two properties look at more of them than others do.
-MANY = max(150, settings.default.max_examples if settings.default else 0)
+MANY = max(100, settings.default.max_examples if settings.default else 0)
 
 
 @settings(max_examples=MANY)

@@ -196,7 +196,9 @@ HOSTILE_LISTS: dict[str, dict[str, Any]] = {
     "pair twice": make_raw(linked=[["a", "s"], ["a", "s"]]),
     "pair of text as bytes": make_raw(linked_bytes=[in_base64(b"a", b"b")]),
     "pair with hostile bytes": make_raw(linked_bytes=[in_base64(b"../\xff", b"b")]),
-    "pairs of bytes unsorted": make_raw(linked_bytes=sorted([in_base64(b"\xff", b"a"), in_base64(b"a", b"\xff")])[::-1]),
+    "pairs of bytes unsorted": make_raw(
+        linked_bytes=sorted([in_base64(b"\xff", b"a"), in_base64(b"a", b"\xff")])[::-1]
+    ),
 }
 
 

@@ -55,7 +55,9 @@ UPDATE = Update(
     deleted=1,
     bytes=10,
 )
-HEARTBEAT = Heartbeat("mirror.example.org", 3, 1, 30_000, {"debian": Head(EPOCH, 7, DIGEST), "new": Head(EPOCH, 0, None)})
+HEARTBEAT = Heartbeat(
+    "mirror.example.org", 3, 1, 30_000, {"debian": Head(EPOCH, 7, DIGEST), "new": Head(EPOCH, 0, None)}
+)
 STATE = TreeState("mirror.example.org", "debian", Head(EPOCH, 7, DIGEST), 3, "n0nce")
 REPORT = Report(Event.COMPLETED, "t2", "mirror.example.org", "debian", EPOCH, 7, 6, "list", exit_code=0, reason="done")
 
@@ -156,7 +158,7 @@ EPOCHS: tuple[object, ...] = (
     "01-0123abcd",
     "1-0123ABCD",
     "1-0123abcd\n",
-    "١-0123abcd",
+    "\u0661-0123abcd",
     "1" * 19 + "-0123abcd",
     "1-" + "a" * 65,
     "1-0123/../",
@@ -312,7 +314,9 @@ def test_first_update() -> None:
 
 @given(
     st.sampled_from(sorted(PARSERS)),
-    st.dictionaries(st.sampled_from(sorted({key for keys in HOSTILE.values() for key in keys})), json_values, max_size=3),
+    st.dictionaries(
+        st.sampled_from(sorted({key for keys in HOSTILE.values() for key in keys})), json_values, max_size=3
+    ),
 )
 def test_any_values(kind: str, changed: dict[str, Any]) -> None:
     """Whatever the values: a message, or MalformedMessage in printable words."""
@@ -332,7 +336,9 @@ def test_any_object(raw: dict[str, Any]) -> None:
             parse(raw)
 
 
-@pytest.mark.parametrize("kind", ["sync.", "sync.done", "tree.updated", "", "sync.Completed", "sync.sync.completed", "\0"])
+@pytest.mark.parametrize(
+    "kind", ["sync.", "sync.done", "tree.updated", "", "sync.Completed", "sync.sync.completed", "\0"]
+)
 def test_report_of_unknown_kind(kind: str) -> None:
     """A report whose topic tells nothing known is malformed."""
     with pytest.raises(MalformedMessage):
@@ -370,4 +376,5 @@ def test_foreign_topics(text: str) -> None:
 def test_order_of_epochs() -> None:
     """Epochs are ordered by the time of their creation as a number, then by their random part."""
     ordered = ["9-zzzzzzzz", "10-aaaaaaaa", "10-bbbbbbbb", "1795338257000-00000000", "1795338257001-00000000"]
-    assert sorted(reversed(ordered), key=epoch_order) == ordered
+    shuffled = [ordered[place] for place in (3, 1, 4, 0, 2)]
+    assert sorted(shuffled, key=epoch_order) == ordered

@@ -86,7 +86,9 @@ def test_good_url(url: str, source: Source) -> None:
 @pytest.mark.parametrize("url", BAD, ids=[ascii(url)[:40] for url in BAD])
 def test_bad_url(url: str) -> None:
     """Anything else is refused in printable words that show the URL."""
-    with pytest.raises(ValueError, match=r"is not an rsync URL: write|write one from 1|path .*|cannot be a source") as caught:
+    with pytest.raises(
+        ValueError, match=r"is not an rsync URL: write|write one from 1|path .*|cannot be a source"
+    ) as caught:
         parse_source(url)
     assert str(caught.value).isprintable()
     assert not isinstance(caught.value, UnicodeError)

@@ -67,7 +67,9 @@ def announce(before: Tree, after: Tree, style: Style) -> ChangeList:
     """
     changed = {path for path in after if before.get(path) != after[path]}
     directories = {path for path in changed if after[path].is_directory and path in before and is_plain(before, path)}
-    gone = [path for path in before if path not in after and not lies_below(path, {p for p in after if is_plain(after, p)})]
+    gone = [
+        path for path in before if path not in after and not lies_below(path, {p for p in after if is_plain(after, p)})
+    ]
     deleted = set(topmost(gone))
     if style.recursive is not None and style.recursive in before and after.get(style.recursive, None) is not None:
         directories.add(style.recursive)
@@ -78,13 +80,18 @@ def announce(before: Tree, after: Tree, style: Style) -> ChangeList:
         named_below = {above for path in changed for above in ancestors(path)}
         changed -= {path for path in named_below if path in changed and path not in before}
     anew = style.anew
-    if anew is not None and before.get(anew) == after.get(anew) == Entry("directory") and below(after, anew):
-        if not lies_below(anew, directories) and anew not in directories:
-            inside = below(after, anew)
-            directories -= set(inside)
-            deleted = {path for path in deleted if not lies_below(path, {anew})} | {anew}
-            changed |= set(inside)
+    if anew is not None and can_be_told_anew(before, after, anew, directories):
+        inside = set(below(after, anew))
+        directories -= inside
+        deleted = {path for path in deleted if not lies_below(path, {anew})} | {anew}
+        changed |= inside
     return ChangeList(tuple(sorted(changed)), tuple(sorted(deleted)), tuple(sorted(directories)))
+
+
+def can_be_told_anew(before: Tree, after: Tree, path: TreePath, directories: set[TreePath]) -> bool:
+    """Tell whether `path` is a directory that stayed as it was, holds something, and is not told of recursively."""
+    stayed = before.get(path) == after.get(path) == Entry("directory") and below(after, path)
+    return bool(stayed) and path not in directories and not lies_below(path, directories)
 
 
 def is_plain(tree: Tree, path: TreePath) -> bool:

@@ -237,7 +237,9 @@ def test_anything_else_is_a_plain_short_error(site: Site, address: str, method: 
     assert status != 405 or reply.headers["allow"] in ("POST", "GET, HEAD")
 
 
-@pytest.mark.parametrize("address", ["?nonce=12345678", "/updates?epoch={epoch}&after=0", "/lists/{digest}", "/nonsense"])
+@pytest.mark.parametrize(
+    "address", ["?nonce=12345678", "/updates?epoch={epoch}&after=0", "/lists/{digest}", "/nonsense"]
+)
 def test_head_is_get_without_a_body(site: Site, address: str) -> None:
     """HEAD has the status and the headers of GET and nothing else, and the connection can be used again."""
     site.announce(LARGE)
@@ -333,7 +335,9 @@ def test_a_body_in_endless_chunks_is_cut_off(site: Site) -> None:
     assert site.run(flood) == "cut off"
 
 
-@pytest.mark.parametrize("request_line", [b"\r\n\r\n", b"GET\r\n\r\n", b"\xff\xff\xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+@pytest.mark.parametrize(
+    "request_line", [b"\r\n\r\n", b"GET\r\n\r\n", b"\xff\xff\xff\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
+)
 def test_bytes_that_are_no_request_harm_nobody(site: Site, request_line: bytes) -> None:
     """After nonsense on one connection the next client is served."""
 
@@ -424,6 +428,7 @@ def test_a_client_that_reads_again_gets_the_rest() -> None:
 
 def test_an_answer_that_fails_half_way_is_not_taken_for_a_whole_one() -> None:
     """When the journal fails in the middle the connection breaks off, and the answer is never finished."""
+
     def fail() -> Iterator[bytes]:
         yield b"half"
         raise OSError("the disk is gone")

@@ -32,7 +32,8 @@ def tree(tmp_path: Path) -> Path:
 def changes(
     changed: tuple[bytes, ...] = (), deleted: tuple[bytes, ...] = (), directories: tuple[bytes, ...] = ()
 ) -> ChangeList:
-    return ChangeList(*(tuple(map(TreePath, paths)) for paths in (changed, deleted, directories)))
+    put, gone, recursive = (tuple(map(TreePath, paths)) for paths in (changed, deleted, directories))
+    return ChangeList(put, gone, recursive)
 
 
 def problems(tree: Path, wanted: Wanted, *, force: bool = False) -> list[str]:

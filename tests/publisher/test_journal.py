@@ -271,7 +271,7 @@ def test_a_damaged_file_is_explained(tmp_path: Path) -> None:
     """Bytes that are no database are an error that says what a new journal would mean."""
     path = tmp_path / "journal.sqlite"
     path.write_bytes(b"not a database at all" * 100)
-    with pytest.raises(StateError, match="damaged.*new epoch"):
+    with pytest.raises(StateError, match=r"damaged.*new epoch"):
         Journal(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -67,9 +68,8 @@ def test_it_listens_on_ipv6(reactor: Any, spin: Spin, ipv6: None, host: str) -> 
 
 def test_an_address_in_use_is_explained(reactor: Any) -> None:
     """Another program at the address is the first thing that an operator should look for."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        with pytest.raises(StateError, match="already in use"):
-            start(reactor, f"http://127.0.0.1:{other.getsockname()[1]}")
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(StateError, match="already in use"):
+        start(reactor, f"http://127.0.0.1:{other.getsockname()[1]}")
 
 
 @pytest.mark.parametrize(("host", "advice"), [("192.0.2.1", "does not have that address"),
@@ -90,10 +90,8 @@ def test_a_stop_ends_open_connections(reactor: Any, spin: Spin) -> None:
         stop(service, spin)
         for _ in range(5):
             reactor.iterate(0.01)
-        try:
+        with contextlib.suppress(ConnectionResetError):
             assert client.recv(1) == b""
-        except ConnectionResetError:
-            pass
 
 
 def test_a_service_that_was_not_started_can_be_stopped(reactor: Any, spin: Spin) -> None:

@@ -152,7 +152,11 @@ def test_status_tells_what_was_announced_and_what_nodes_said(publisher: Publishe
                 assert answer.status == 204
             assert listener.hear("sync.completed")[1] == body
         status: Any = publisher.status()
-    assert (status["role"], status["name"], status["endpoint"]) == ("publisher", "mirror.example.org", publisher.endpoint)
+    assert (status["role"], status["name"], status["endpoint"]) == (
+        "publisher",
+        "mirror.example.org",
+        publisher.endpoint,
+    )
     tree = status["trees"]["debian"]
     assert (tree["serial"], tree["sent"], tree["oldest"], len(tree["digest"])) == (1, 1, 1, 64)
     assert tree["url"] == "rsync://mirror.example.org/debian/"

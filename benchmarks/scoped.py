@@ -1,0 +1,170 @@
+"""What a scoped sync costs beside the bare rsync runs it is made of, and beside a full rsync.
+
+    python -m benchmarks.scoped [--files 10000 --files 100000] [--changes 100] [--rounds 7]
+
+In each round the same files change at Tier 1, and three mirrors follow, one after the other: by a full
+``rsync -aH --delete``, by the bare baseline (one put run and one delete run of the same lists, with our options), and by
+pushmirror: a real publisher, a real subscriber, everything on loopback. Times are seconds, the medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import statistics
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pushmirror.core.command import RunOptions, build_command
+from pushmirror.core.model import Stage, StageKind
+from pushmirror.core.paths import TreePath
+from pushmirror.core.source import parse_source
+from tests.support.processes import run_pushmirror
+from tests.support.world import TREE, Subscriber, World
+
+DELETED_SHARE = 10
+ALLOWED_FACTOR, ALLOWED_EXTRA_S = 1.1, 0.1
+
+
+@dataclass
+class Times:
+    """Seconds of each round."""
+
+    full: list[float] = field(default_factory=list)
+    baseline: list[float] = field(default_factory=list)
+    applied: list[float] = field(default_factory=list)
+    cleaned: list[float] = field(default_factory=list)
+    command: list[float] = field(default_factory=list)
+
+
+def make_files(root: Path, count: int) -> list[TreePath]:
+    """Make `count` small files, two hundred to a directory; return their paths."""
+    paths = []
+    for number in range(count):
+        folder = root / "pool" / f"{number // 20_000:03}" / f"{number // 200:05}"
+        if number % 200 == 0:
+            folder.mkdir(parents=True)
+        path = folder / f"package-{number:07}.rpm"
+        path.write_bytes(b"%07d" % number)
+        paths.append(TreePath(os.fsencode(path.relative_to(root))))
+    return paths
+
+
+def change(root: Path, files: list[TreePath], count: int, chance: random.Random) -> tuple[list[TreePath], list[TreePath]]:
+    """Rewrite some files and delete others, `count` in all; return both lists, the deleted ones taken out of `files`."""
+    chosen = chance.sample(range(len(files)), count)
+    deleted = sorted(files[index] for index in chosen[: count // DELETED_SHARE])
+    put = sorted(files[index] for index in chosen[count // DELETED_SHARE :])
+    for path in put:
+        (root / os.fsdecode(path)).write_bytes(os.urandom(64))
+    for path in deleted:
+        (root / os.fsdecode(path)).unlink()
+    gone = set(deleted)
+    files[:] = [path for path in files if path not in gone]
+    return put, deleted
+
+
+def timed(arguments: list[str], given: bytes = b"", allowed: tuple[int, ...] = (0,)) -> float:
+    """Run a program to its end; return how long it took."""
+    started = time.perf_counter()
+    done = subprocess.run(arguments, input=given, capture_output=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    elapsed = time.perf_counter() - started
+    assert done.returncode in allowed, done.stderr.decode()
+    return elapsed
+
+
+def run_baseline(source: str, mirror: Path, put: list[TreePath], deleted: list[TreePath]) -> float:
+    """Bring `put` and delete `deleted` by two bare rsync runs; return how long they took together."""
+    temporary = mirror.parent / "tmp"
+    temporary.mkdir(exist_ok=True)
+    options = RunOptions(str(temporary), io_timeout_s=600, connect_timeout_s=60)
+    elapsed = 0.0
+    for stage in (Stage(StageKind.PAYLOAD, tuple(put)), Stage(StageKind.DELETE, tuple(deleted))):
+        command = build_command(stage, parse_source(source), str(mirror), options)
+        elapsed += timed(["rsync", *command.arguments], command.listing, allowed=(0, 24))
+    return elapsed
+
+
+def run_ours(world: World, subscriber: Subscriber, put: list[TreePath], deleted: list[TreePath], times: Times) -> None:
+    """Announce, wait until the mirror is exact, and take the times that the journal and the ledger recorded."""
+    deletions = [f"--delete={os.fsdecode(path)}" for path in deleted]
+    started = time.perf_counter()
+    done = run_pushmirror(
+        "publish", TREE, *deletions, "--paths-from=-", "--config", world.publisher_config, stdin=b"\0".join(put)
+    )
+    times.command.append(time.perf_counter() - started)
+    assert done.returncode == 0, done.stderr.decode()
+    subscriber.wait_exact(int(done.stdout))
+    journal = next((world.publisher_folder / "state").glob("journal*.sqlite"), None) or next(
+        (world.publisher_folder / "state").glob("journal*")
+    )
+    (at_ms,) = _query(journal, "SELECT at_ms FROM updates ORDER BY serial DESC LIMIT 1")
+    lag_ms, finished_ms = _query(
+        subscriber.folder / "state" / "ledger.sqlite", "SELECT lag_ms, finished_ms FROM jobs ORDER BY job DESC LIMIT 1"
+    )
+    times.applied.append(lag_ms / 1000)
+    times.cleaned.append((finished_ms - at_ms) / 1000)
+
+
+def _query(path: Path, query: str) -> tuple[int, ...]:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        row: tuple[int, ...] = database.execute(query).fetchone()
+    return row
+
+
+def measure(files: int, changes: int, rounds: int) -> Times:
+    """Return the times of all rounds for a tree of that many files."""
+    times, chance = Times(), random.Random(files)
+    with tempfile.TemporaryDirectory(prefix="pushmirror-benchmark-") as folder, World(Path(folder)) as world:
+        paths = make_files(world.tree, files)
+        world.start_publisher()
+        subscriber = world.add_subscriber()
+        subscriber.start()
+        subscriber.wait_exact(0, deadline_seconds=1800)
+        full, bare = Path(folder) / "full", Path(folder) / "bare" / "mirror"
+        bare.mkdir(parents=True)
+        for mirror in (full, bare):
+            timed(["rsync", "-aH", "--delete", world.source, f"{mirror}/"])
+        for _ in range(rounds):
+            put, deleted = change(world.tree, paths, changes, chance)
+            run_ours(world, subscriber, put, deleted, times)
+            times.baseline.append(run_baseline(world.source, bare, put, deleted))
+            times.full.append(timed(["rsync", "-aH", "--delete", world.source, f"{full}/"]))
+        subscriber.assert_exact()
+    return times
+
+
+@click.command()
+@click.option("--files", multiple=True, type=int, default=(10_000, 100_000), show_default=True)
+@click.option("--changes", default=100, show_default=True)
+@click.option("--rounds", default=7, show_default=True)
+def main(files: tuple[int, ...], changes: int, rounds: int) -> None:
+    """Print a table, one row for each size of the tree."""
+    columns = ("files", "changes", "full rsync", "baseline", "to applied", "to cleaned", "cleaned / baseline",
+               "full / cleaned", "allowed", "`publish`")  # fmt: skip
+    table = Table(*columns, title="seconds, medians")
+    for count in files:
+        times = measure(count, changes, rounds)
+        full, baseline, applied, cleaned, command = (
+            statistics.median(values)
+            for values in (times.full, times.baseline, times.applied, times.cleaned, times.command)
+        )
+        allowed = baseline * ALLOWED_FACTOR + ALLOWED_EXTRA_S
+        table.add_row(
+            f"{count:,}", f"{changes:,}", f"{full:.2f}", f"{baseline:.2f}", f"{applied:.2f}", f"{cleaned:.2f}",
+            f"{cleaned / baseline:.2f}", f"{full / cleaned:.1f}", f"{allowed:.2f}", f"{command:.2f}",
+        )  # fmt: skip
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

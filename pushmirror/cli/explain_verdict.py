@@ -1,0 +1,93 @@
+"""Whether a subscriber would believe a message: the daemon's own checks in the daemon's own order, on one message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pushmirror.core.messages import HEARTBEAT, UPDATED, kind_of, parse_heartbeat, parse_update, topic
+from pushmirror.core.model import Heartbeat, Update
+from pushmirror.core.wire import MAX_MESSAGE_BYTES, Envelope, digest, open_envelope_object, parse_object
+from pushmirror.errors import MalformedMessage
+from pushmirror.keys import verify_envelope
+from pushmirror.settings.subscriber import SubscriberSettings
+
+BELIEVED = "believed"
+DROPPED = "dropped"
+MAX_FILE_BYTES = 2 * MAX_MESSAGE_BYTES
+"""A line of ``tail --json`` holds the message and some more."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`cause` is the word under which the daemon counts a dropped message, `reason` the sentence."""
+
+    verdict: str
+    reason: str
+    cause: str | None = None
+    kind: str | None = None
+    msg: Mapping[str, Any] | None = None
+    upstream: str | None = None
+    content: Update | Heartbeat | None = None
+    digest: str | None = None
+
+
+class _Drop(Exception):
+    def __init__(self, cause: str, reason: str) -> None:
+        super().__init__(reason)
+        self.cause = cause
+
+
+def judge_message(body: bytes, settings: SubscriberSettings) -> Verdict:
+    """Return what a subscriber with `settings` makes of a message, as it travels or as ``tail --json`` shows it."""
+    kind: str | None = None
+    msg: Mapping[str, Any] | None = None
+    try:
+        envelope = _open(body)
+        kind, msg = kind_of(envelope.topic), envelope.msg
+        upstream = _find_upstream(envelope, settings)
+        if kind == UPDATED:
+            _check_tree(msg, upstream, settings)
+        verify_envelope(envelope, settings.upstreams[upstream].public_keys)
+        content = parse_update(msg) if kind == UPDATED else parse_heartbeat(msg)
+    except MalformedMessage as error:
+        return Verdict(DROPPED, str(error), error.cause_name, kind, msg)
+    except _Drop as drop:
+        return Verdict(DROPPED, str(drop), drop.cause, kind, msg)
+    reason = f"signed with a key that is pinned for {upstream}"
+    return Verdict(BELIEVED, reason, None, kind, msg, upstream, content, digest(envelope.signed))
+
+
+def _open(body: bytes) -> Envelope:
+    raw = parse_object(body, max_bytes=MAX_FILE_BYTES)
+    shown = raw.get("envelope")
+    if isinstance(shown, dict) and "msg" not in raw:
+        raw = shown
+    elif len(body.strip()) > MAX_MESSAGE_BYTES:
+        raise MalformedMessage(f"{len(body)} bytes, above the limit of {MAX_MESSAGE_BYTES}")
+    return open_envelope_object(raw)
+
+
+def _find_upstream(envelope: Envelope, settings: SubscriberSettings) -> str:
+    kind = kind_of(envelope.topic)
+    speaking = {
+        name
+        for name, upstream in settings.upstreams.items()
+        if kind in (UPDATED, HEARTBEAT) and envelope.topic == topic(upstream.topic_prefix, upstream.environment, kind)
+    }
+    if not speaking and kind is not None and kind.startswith("sync."):
+        raise _Drop("topic", "a report of a node: subscribers do not listen to those")
+    if not speaking:
+        raise _Drop("topic", "none of the upstreams speaks under this topic")
+    publisher = envelope.msg.get("publisher")
+    if publisher not in speaking:
+        raise _Drop("publisher", f"the publisher is not an upstream here; there are: {', '.join(sorted(speaking))}")
+    return str(publisher)
+
+
+def _check_tree(msg: Mapping[str, Any], upstream: str, settings: SubscriberSettings) -> None:
+    tree = msg.get("tree")
+    followed = [name for name, found in settings.trees.items() if found.upstream == upstream]
+    if tree not in followed:
+        raise _Drop("tree", f"this tree is not mirrored from {upstream} here; there are: {', '.join(followed)}")

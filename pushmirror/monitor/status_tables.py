@@ -1,0 +1,202 @@
+"""The answer of a daemon to ``status`` as tables. Reads the answer leniently, so that versions may differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pushmirror.logs import escape
+from pushmirror.monitor.quantities import UNKNOWN, format_bytes, format_count, format_duration_ms
+
+Answer = Mapping[str, Any]
+
+STYLES = {
+    "connected": "green",
+    "idle": "green",
+    "done": "green",
+    "completed": "green",
+    "running": "cyan",
+    "started": "cyan",
+    "queued": "cyan",
+    "connecting": "yellow",
+    "waiting": "yellow",
+    "paused": "yellow",
+    "held": "yellow",
+    "interrupted": "yellow",
+    "silent": "bold red",
+    "failed": "bold red",
+}
+
+
+def show_status(answer: Answer, now_s: int) -> RenderableType:
+    """Return the status of either daemon; `now_s` is the time, in seconds since the epoch."""
+    if answer.get("role") == "publisher":
+        return Group(*_show_publisher(answer, now_s))
+    return Group(*_show_subscriber(answer, now_s))
+
+
+def make_table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
+    """Return an empty table in the program's style; the columns in `right` hold numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def show_state(state: object) -> Text:
+    """Return the word for a state, coloured."""
+    word = show_value(state)
+    return Text(word, STYLES.get(word, ""))
+
+
+def show_value(value: object) -> str:
+    """Return a value of an answer as harmless text."""
+    return UNKNOWN if value is None else escape(str(value))
+
+
+def show_ago(at_s: object, now_s: int) -> str:
+    """Return how long ago a time in seconds since the epoch was."""
+    if not isinstance(at_s, int):
+        return "never"
+    return f"{format_duration_ms(max(0, now_s - at_s) * 1000)} ago"
+
+
+def show_lines(lines: Iterable[str], style: str = "yellow") -> Text:
+    """Return remarks below a table, one a line."""
+    return Text("\n".join(lines), style)
+
+
+def _group(answer: Answer, key: str) -> Mapping[str, Answer]:
+    value = answer.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _show_serial(serial: object) -> str:
+    """A negative serial stands for none at all: the first sync is still to come."""
+    return UNKNOWN if isinstance(serial, int) and serial < 0 else show_value(serial)
+
+
+# --- the subscriber
+
+
+def _show_subscriber(answer: Answer, now_s: int) -> Iterable[RenderableType]:
+    yield Text(f"subscriber {show_value(answer.get('node'))}, pushmirror {show_value(answer.get('version'))}\n")
+    yield _show_upstreams(_group(answer, "upstreams"))
+    yield _show_mirrored(_group(answer, "trees"), now_s)
+    remarks = [line for name, tree in _group(answer, "trees").items() for line in _remark(name, tree)]
+    if remarks:
+        yield show_lines(remarks)
+
+
+def _show_upstreams(upstreams: Mapping[str, Answer]) -> Table:
+    table = make_table("Upstreams", "name", "state", "last heard", "dropped", right=("dropped",))
+    for name, upstream in upstreams.items():
+        heard_ms = upstream.get("last_heard_ms")
+        heard = "never" if heard_ms is None else f"{format_duration_ms(heard_ms)} ago"
+        table.add_row(show_value(name), show_state(upstream.get("state")), heard, _show_dropped(upstream))
+    return table
+
+
+def _show_dropped(upstream: Answer) -> str:
+    counts = {cause: count for cause, count in _group(upstream, "dropped").items() if isinstance(count, int) and count}
+    causes = ", ".join(f"{escape(cause)} {count}" for cause, count in counts.items())
+    return f"{sum(counts.values())} ({causes})" if causes else "0"
+
+
+def _show_mirrored(trees: Mapping[str, Answer], now_s: int) -> Table:
+    numbers = ("announced", "applied", "cleaned", "pending")
+    table = make_table("Trees", "name", "state", *numbers, "last sync", right=numbers)
+    for name, tree in trees.items():
+        serials = [_show_serial(tree.get(key)) for key in ("announced", "applied", "cleaned")]
+        last = _show_last_sync(tree.get("last_sync"), now_s)
+        table.add_row(show_value(name), show_state(tree.get("state")), *serials, _show_pending(tree), last)
+    return table
+
+
+def _show_pending(tree: Answer) -> str:
+    paths, deletions = tree.get("pending_paths") or 0, tree.get("pending_deletions") or 0
+    return f"{paths} + {deletions} del" if deletions else str(paths)
+
+
+def _show_last_sync(last: object, now_s: int) -> Text:
+    if not isinstance(last, Mapping):
+        return Text("none yet")
+    duration = format_duration_ms(last.get("duration_ms"))
+    lag = "" if last.get("lag_ms") is None else f", lag {format_duration_ms(last['lag_ms'])}"
+    volume = f"{format_count(last.get('files'), 'file')}, {format_bytes(last.get('bytes'))}"
+    text = f" {show_ago(last.get('finished'), now_s)}: {show_value(last.get('scope'))}, {volume} in {duration}{lag}"
+    return show_state(last.get("outcome")) + Text(text)
+
+
+def _remark(name: str, tree: Answer) -> Iterable[str]:
+    if tree.get("reason"):
+        yield f"{escape(name)}: {show_value(tree['reason'])}"
+    held = tree.get("held")
+    if isinstance(held, Mapping):
+        count = format_count(held.get("deletions"), "deletion")
+        advice = f"look at them with: pushmirror approve {escape(name)}"
+        yield f"{escape(name)}: {count} held: {show_value(held.get('reason'))}; {advice}"
+    incomplete = tree.get("incomplete")
+    if isinstance(incomplete, list) and incomplete:
+        what = format_count(len(incomplete), "path")
+        yield f"{escape(name)}: the upstream does not let us read {what}, the first is {show_value(incomplete[0])}"
+
+
+# --- the publisher
+
+
+def _show_publisher(answer: Answer, now_s: int) -> Iterable[RenderableType]:
+    head = f"publisher {show_value(answer.get('name'))}, pushmirror {show_value(answer.get('version'))}"
+    places = f"bus {show_value(answer.get('endpoint'))}, service {show_value(answer.get('service'))}"
+    yield Text(f"{head}\n{places}, heartbeat {show_value(answer.get('heartbeat'))}\n")
+    trees, nodes = _group(answer, "trees"), _group(answer, "nodes")
+    yield _show_published(trees, now_s)
+    if nodes:
+        yield _show_nodes(nodes, trees, now_s)
+    else:
+        yield Text("No node has reported yet.")
+    refused = _group(_group(answer, "reports"), "refused")
+    if refused:
+        causes = ", ".join(f"{escape(cause)} {show_value(count)}" for cause, count in refused.items())
+        yield show_lines([f"refused reports: {causes}"])
+
+
+def _show_published(trees: Mapping[str, Answer], now_s: int) -> Table:
+    numbers = ("serial", "sent", "kept from")
+    table = make_table("Trees", "name", *numbers, "last announced", "url", right=numbers)
+    for name, tree in trees.items():
+        at_ms = tree.get("last_announced_ms")
+        announced = show_ago(at_ms // 1000 if isinstance(at_ms, int) else None, now_s)
+        row = [show_value(tree.get(key)) for key in ("serial", "sent", "oldest")]
+        table.add_row(show_value(name), *row, announced, show_value(tree.get("url")))
+    return table
+
+
+def _show_nodes(nodes: Mapping[str, Answer], trees: Mapping[str, Answer], now_s: int) -> Table:
+    numbers = ("applied", "behind", "cleaned", "lag")
+    table = make_table("Nodes", "node", "tree", "last report", *numbers, "heard", right=numbers)
+    for node, reports in sorted(nodes.items()):
+        for tree, report in sorted(reports.items()):
+            received_ms = report.get("received_ms")
+            table.add_row(
+                show_value(node),
+                show_value(tree),
+                show_state(report.get("event")),
+                _show_serial(report.get("applied")),
+                _show_behind(trees.get(tree, {}).get("serial"), report.get("applied")),
+                _show_serial(report.get("cleaned")),
+                format_duration_ms(report.get("lag_ms")),
+                show_ago(received_ms // 1000 if isinstance(received_ms, int) else None, now_s),
+            )
+    return table
+
+
+def _show_behind(serial: object, applied: object) -> Text:
+    if not isinstance(serial, int) or not isinstance(applied, int):
+        return Text(UNKNOWN)
+    return Text(str(max(0, serial - applied)), "green" if applied >= serial else "yellow")

@@ -1,0 +1,96 @@
+"""What of a list arrived, and what of a dry run's surplus can be believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushmirror.core.arrival import Arrival, judge_arrival, reliable_surplus
+from pushmirror.core.output import Items, Notes
+from pushmirror.core.paths import TreePath
+from tests.core.strategies import paths
+
+
+def tree_paths(*names: str) -> tuple[TreePath, ...]:
+    """Return names as paths."""
+    return tuple(TreePath(name.encode("latin-1")) for name in names)
+
+
+def make_items(present: tuple[str, ...] = (), directories: tuple[str, ...] = ()) -> Items:
+    """Return what rsync itemised: files and the like, and directories."""
+    plain = frozenset(tree_paths(*present))
+    return Items(present=plain | frozenset(tree_paths(*directories)), plain=plain)
+
+
+def make_notes(vanished: tuple[str, ...] = (), unreadable: tuple[str, ...] = ()) -> Notes:
+    """Return what rsync complained about."""
+    return Notes(vanished=frozenset(tree_paths(*vanished)), unreadable=frozenset(tree_paths(*unreadable)))
+
+
+# What was listed, itemised, complained about; what is missing and incomplete.
+TABLE: dict[str, tuple[tuple[str, ...], Items, Notes, tuple[str, ...], tuple[str, ...]]] = {
+    "nothing listed": ((), make_items(), make_notes(), (), ()),
+    "everything is here": (("a", "d"), make_items(("a",), ("d",)), make_notes(), (), ()),
+    "one is not mentioned": (("a", "b"), make_items(("a",)), make_notes(), ("b",), ()),
+    "nothing is mentioned": (("b", "a"), make_items(), make_notes(), ("a", "b"), ()),
+    "itemised and vanished": (("a", "b"), make_items(("a", "b")), make_notes(("b",)), ("b",), ()),
+    "itemised and unreadable": (("a", "b"), make_items(("a", "b")), make_notes((), ("b",)), (), ("b",)),
+    "below an unreadable directory": (("d/a", "b"), make_items(("b",)), make_notes((), ("d",)), (), ("d", "d/a")),
+    "vanished and unreadable": (("a",), make_items(), make_notes(("a",), ("a",)), (), ("a",)),
+    "below what is a file now": (("d/a", "d"), make_items(("d",)), make_notes(), (), ()),
+    "far below what is a link now": (("d/e/f/a",), make_items(("d",)), make_notes(), (), ()),
+    "below a directory": (("d/a", "d"), make_items((), ("d",)), make_notes(), ("d/a",), ()),
+    "beside a file with a shorter name": (("da",), make_items(("d",)), make_notes(), ("da",), ()),
+    "vanished inside a recursive directory": (("d",), make_items((), ("d",)), make_notes(("d/x",)), ("d/x",), ()),
+    "unreadable inside one": (("d",), make_items((), ("d",)), make_notes((), ("d/x",)), (), ("d/x",)),
+}
+
+
+@pytest.mark.parametrize(("listed", "items", "notes", "missing", "incomplete"), TABLE.values(), ids=TABLE.keys())
+def test_arrival(listed: Any, items: Items, notes: Notes, missing: Any, incomplete: Any) -> None:
+    """Missing is what was listed and not seen, or seen and gone; incomplete is what may not be read."""
+    expected = Arrival(tree_paths(*missing), tree_paths(*incomplete))
+    assert judge_arrival(tree_paths(*listed), items, notes) == expected
+
+
+path_sets = st.frozensets(paths, max_size=5)
+
+
+@given(st.data())
+def test_nothing_is_lost(data: st.DataObject) -> None:
+    """Every listed path was seen, or is missing, or incomplete, or stands below something that was seen."""
+    listed = data.draw(st.lists(paths, min_size=1, max_size=6))
+    some = st.frozensets(st.sampled_from(listed)) | path_sets
+    plain, directories = data.draw(some), data.draw(some)
+    items = Items(present=plain | directories, plain=plain)
+    notes = Notes(vanished=data.draw(some), unreadable=data.draw(some))
+    arrival = judge_arrival(listed, items, notes)
+    accounted = items.present | {*arrival.missing, *arrival.incomplete}
+    for path in listed:
+        assert path in accounted or any(path.startswith(above + b"/") for above in items.plain | notes.unreadable)
+    assert not set(arrival.missing) & set(arrival.incomplete)
+    assert notes.vanished | notes.unreadable <= {*arrival.missing, *arrival.incomplete}
+    assert [*arrival.missing] == sorted(set(arrival.missing))
+    assert [*arrival.incomplete] == sorted(set(arrival.incomplete))
+
+
+# What a dry run would delete, what was unreadable; what of it is surplus.
+SURPLUS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "nothing": ((), (), ()),
+    "all readable": (("b", "a/x", "a"), (), ("a", "a/x", "b")),
+    "below an unreadable directory": (("d/x", "d/y/z", "a"), ("d",), ("a",)),
+    "the unreadable path itself": (("d", "a"), ("d",), ("a",)),
+    "beside it": (("da", "d-", "d"), ("d",), ("d-", "da")),
+    "paths that are none": (("../x", "/etc", "a//b", ".", "", ".~tmp~/x", ".~pushmirror~", "a"), (), ("a",)),
+    "names that are not UTF-8": (("caf\xe9",), (), ("caf\xe9",)),
+}
+
+
+@pytest.mark.parametrize(("deleted", "unreadable", "expected"), SURPLUS.values(), ids=SURPLUS.keys())
+def test_surplus(deleted: Any, unreadable: Any, expected: Any) -> None:
+    """What the upstream hides looks like surplus and is none; neither is anything of ours or outside the tree."""
+    items = Items(deleted=tree_paths(*deleted))
+    assert reliable_surplus(items, make_notes((), unreadable)) == tree_paths(*expected)
