@@ -16,7 +16,8 @@ HEARTBEAT = "tree.heartbeat"
 STATE = "tree.state"
 
 DEFAULT_HEARTBEAT_MS = 30_000
-MAX_TREES = 1024
+MAX_TREES = 400
+"""So many fit into one heartbeat, whatever their names."""
 MAX_REASON_LENGTH = 500
 _MAX_NONCE_LENGTH = 64
 _MAX_SIGNAL = 64

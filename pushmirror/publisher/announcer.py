@@ -33,6 +33,9 @@ LOOK_SECONDS = 3.0
 
 MAX_SIGNED_BYTES = 128 * 1024
 
+GREETING_SECONDS = 0.2
+"""Newcomers are greeted together, so that however many come at once cost five heartbeats a second at most."""
+
 
 class Announcer(Service):
     """Sends what is announced. `wake` may be called at any time; nothing that fails stops the loops."""
@@ -61,6 +64,7 @@ class Announcer(Service):
         self._looking = self._loop(self.wake)
         self._beating = self._loop(self._beat)
         self._continuing: Any = None
+        self._greeting: Any = None
         # The clock as the first number lets the counter go up over restarts too, without a note of it anywhere.
         self.heartbeat_counter = clock_ms()
 
@@ -79,8 +83,19 @@ class Announcer(Service):
         for loop in (self._looking, self._beating):
             if loop.running:
                 loop.stop()
-        if self._continuing is not None and self._continuing.active():
-            self._continuing.cancel()
+        for call in (self._continuing, self._greeting):
+            if call is not None and call.active():
+                call.cancel()
+
+    def greet(self, subscription: bytes) -> None:
+        """Tell whoever just subscribed to heartbeats where every tree is: nothing sent before has reached them."""
+        if self.running and self._identity.topic(HEARTBEAT).encode().startswith(subscription):
+            self._greeting = self._call_once(self._greeting, GREETING_SECONDS, self._beat)
+
+    def _call_once(self, pending: Any, delay_seconds: float, function: Callable[[], None]) -> Any:
+        if pending is not None and pending.active():
+            return pending
+        return self._reactor.callLater(delay_seconds, function)
 
     def wake(self) -> None:
         """Send what is unsent: a batch now, and the rest in the turns that follow."""
@@ -96,8 +111,7 @@ class Announcer(Service):
             self._complain("announcing")
 
     def _continue_soon(self) -> None:
-        if self._continuing is None or not self._continuing.active():
-            self._continuing = self._reactor.callLater(0, self.wake)
+        self._continuing = self._call_once(self._continuing, 0, self.wake)
 
     def _send_batch(self) -> int:
         """Send the next updates and return how many there were. What was sent is marked, whatever comes after it."""

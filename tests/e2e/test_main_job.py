@@ -37,3 +37,22 @@ def test_three_subscribers_become_exact_by_one_announcement_without_walking_the_
             assert connection.sent_bytes is not None and connection.sent_bytes < 100_000, connection
         for subscriber in subscribers:
             subscriber.assert_exact()
+
+
+def test_what_is_announced_while_a_subscriber_connects_is_not_lost_until_the_next_heartbeat(tmp_path: Path) -> None:
+    """A newcomer on the bus is told at once where every tree is, however long it is to the next heartbeat."""
+    with World(tmp_path) as world:
+        world.heartbeat = "1h"
+        (world.tree / "file").write_text("content")
+        world.start_publisher()
+        subscriber = world.add_subscriber()
+        subscriber.start()
+        (world.tree / "new").write_text("new")
+        serial = world.publish("--path", "new")
+        subscriber.wait_exact(serial, deadline_seconds=20)
+        world.publisher.terminate()
+        (world.tree / "later").write_text("later")
+        serial = world.publish("--path", "later")
+        world.start_publisher()
+        subscriber.wait_exact(serial, deadline_seconds=20)
+        subscriber.assert_exact()

@@ -154,6 +154,7 @@ class World:
         self.publisher_folder = folder / "publisher"
         (self.publisher_folder / "state").mkdir(parents=True)
         self.publisher_config = self.publisher_folder / "publisher.yaml"
+        self.heartbeat = "1s"
         self.publisher_key: PublicKey = generate_key_file(self.publisher_folder / "key", PUBLISHER)
         self.publish_endpoint = f"tcp://127.0.0.1:{free_port()}"
         self.service_url = f"http://127.0.0.1:{free_port()}"
@@ -167,7 +168,7 @@ class World:
         daemon = RsyncDaemon(folder, {TREE: self.module}, use_chroot=self._use_chroot, extra=self._rsyncd_extra)
         self.rsyncd: RsyncDaemon = self._stack.enter_context(daemon)
         self.source = self.rsyncd.url(TREE, f"{self.below}/" if self.below else "")
-        self._write_publisher()
+        (self.publisher_folder / "authorized_nodes").touch()
         return self
 
     def _write_publisher(self) -> None:
@@ -180,11 +181,10 @@ class World:
             "authorized_nodes": str(self.publisher_folder / "authorized_nodes"),
             "control": str(self.publisher_folder / "control.sock"),
             "allow_root": os.geteuid() == 0,
-            "heartbeat": "1s",
+            "heartbeat": self.heartbeat,
             "trees": {TREE: {"path": str(self.tree), "url": self.source}},
         }
         self.publisher_config.write_text(yaml.safe_dump(settings))
-        (self.publisher_folder / "authorized_nodes").touch()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -194,7 +194,8 @@ class World:
         self._stack.__exit__(kind, error, traceback)
 
     def start_publisher(self) -> None:
-        """Start the publisher; returns when it answers."""
+        """Write the settings and start the publisher; returns when it answers."""
+        self._write_publisher()
         self.publisher.start()
         wait_until_it_answers(self.publisher, self.publisher_folder / "control.sock")
 
