@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from pushmirror.core.model import ChangeList
+from pushmirror.core.model import ChangeList, Stamp
 from pushmirror.core.paths import TreePath, ancestors, lies_below, topmost
 
 
@@ -22,6 +22,7 @@ class Merged:
     directories: set[TreePath] = field(default_factory=set)
     replaced: set[TreePath] = field(default_factory=set)
     linked: dict[TreePath, TreePath] = field(default_factory=dict)
+    stamps: dict[TreePath, Stamp] = field(default_factory=dict)
 
     def add(self, newer: ChangeList) -> None:
         """Add the list of the next update."""
@@ -34,6 +35,8 @@ class Merged:
             self._put(path)
             self.changed.add(path)
             self.linked.pop(path, None)
+            self.stamps.pop(path, None)
+        self.stamps.update((stamp.path, stamp) for stamp in newer.stamps)
         self.linked.update(newer.linked)
 
     def _delete(self, paths: tuple[TreePath, ...]) -> None:
@@ -75,4 +78,5 @@ def settle(merged: Merged, is_directory: Callable[[TreePath], bool]) -> ChangeLi
         deleted=tuple(sorted(p for p in topmost(merged.deleted) if not lies_below(p, covered))),
         directories=directories,
         linked=tuple(sorted((path, sibling) for path, sibling in merged.linked.items() if path in put)),
+        stamps=tuple(sorted(stamp for path, stamp in merged.stamps.items() if path in put)),
     )

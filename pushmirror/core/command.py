@@ -23,9 +23,23 @@ _COMMON = (
     "--out-format=%i %n",
 )
 _LISTED = ("--from0", "--files-from=-", "--modify-window=-1")
-_NEVER_OURS = (f"--exclude=/{STAGING_NAME.decode()}", "--exclude=.~tmp~")
+_PUT = ("--ignore-missing-args", "-ii", "--info=name2")
+"""What is missing upstream must not delete; and everything that is there is itemised, so that what is missing is known."""
+
 _SURPLUS = ("-n", "-r", "-i", "--delete", "--existing", "--ignore-existing", "--ignore-errors")
 """Only under ``-n`` may ``--ignore-errors`` be used: what lies below an unreadable directory is dropped from the list."""
+
+_NEVER_THEIRS = ("--exclude=.~tmp~",)
+_NEVER_OURS = (f"--exclude=/{STAGING_NAME.decode()}",)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Filter arguments of recursive runs: the operator's rules, and those that select only metadata or leave it out."""
+
+    rules: tuple[str, ...] = ()
+    only_metadata: tuple[str, ...] = ()
+    no_metadata: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,12 +47,14 @@ class RunOptions:
     """What the local settings say about every rsync run of a tree. Seconds and kibibytes, as rsync counts them."""
 
     temp_dir: str
+    metadata_dir: str
     io_timeout_s: int
     connect_timeout_s: int
     bandwidth_kib_per_s: int | None = None
     password_file: str | None = None
     exact_times: bool = False
     """Compare times to the nanosecond in runs over the whole tree too; for a mirror that was written by us alone."""
+    selection: Selection = Selection()
 
 
 @dataclass(frozen=True)
@@ -50,28 +66,42 @@ class Command:
 
 
 def build_command(stage: Stage, source: Source, tree: str, options: RunOptions) -> Command:
-    """Return the rsync run of `stage`: from `source` into the absolute folder `tree`."""
+    """Return the rsync run of `stage`: from `source` into the absolute folder `tree`, or aside for metadata."""
     whole = not stage.paths
     origin = source.tree_url.decode() if whole else source.root
-    arguments = (*_COMMON, *_stage_options(stage.kind, whole, options), *_limits(options), "--", origin, f"{tree}/")
+    target = options.metadata_dir if stage.kind is StageKind.METADATA else tree
+    scope = _LISTED if not whole else _whole_scope(options)
+    chosen = (*_COMMON, *scope, *_stage_options(stage.kind, tree, options), *_filters(stage.kind, whole, options))
     listing = b"".join(source.entry(path) + b"\0" for path in stage.paths)
-    return Command(arguments, listing)
+    return Command((*chosen, *_limits(options), "--", origin, f"{target}/"), listing)
 
 
-def _stage_options(kind: StageKind, whole: bool, options: RunOptions) -> tuple[str, ...]:
+def _stage_options(kind: StageKind, tree: str, options: RunOptions) -> tuple[str, ...]:
     aside = f"--temp-dir={options.temp_dir}"
-    scope = _whole_scope(options) if whole else _LISTED
-    if kind is StageKind.PAYLOAD:
-        return (*scope, "--ignore-missing-args", "-ii", "--info=name2", aside)
-    if kind is StageKind.DIRECTORIES:
-        return (*scope, "-r", "--ignore-missing-args", "-ii", "--info=name2", aside, *_NEVER_OURS[1:])
-    if kind is StageKind.DELETE:
-        return (*scope, "--delete-missing-args", "--force", "--existing", "--ignore-existing", "-i")
-    if kind is StageKind.SURPLUS:
-        return (*scope, *_SURPLUS, *(_NEVER_OURS if whole else _NEVER_OURS[1:]))
-    if kind is StageKind.PLAN:
-        return (*scope, "-n", "-r", "-i", "--delete", "--ignore-errors", *_NEVER_OURS)
-    return (*scope, "-r", "-i", aside, *_NEVER_OURS)
+    table = {
+        StageKind.PLAN: ("-n", "-r", "-i", "--delete", "--ignore-errors"),
+        StageKind.LISTING: ("-n", "-r", *_PUT),
+        StageKind.METADATA: (*_PUT, aside, f"--link-dest={tree}"),
+        StageKind.PAYLOAD: (*_PUT, aside),
+        StageKind.DIRECTORIES: (*_PUT, "-r", aside),
+        StageKind.WHOLE: ("-r", "-i", aside),
+        StageKind.SURPLUS: _SURPLUS,
+        StageKind.DELETE: ("--delete-missing-args", "--force", "--existing", "--ignore-existing", "-i"),
+    }
+    return table[kind]
+
+
+def _filters(kind: StageKind, whole: bool, options: RunOptions) -> tuple[str, ...]:
+    """Return the filters of a recursive run; a list of single paths was filtered before it became a stage."""
+    if kind in (StageKind.METADATA, StageKind.PAYLOAD, StageKind.DELETE):
+        return ()
+    never = (*_NEVER_OURS, *_NEVER_THEIRS) if whole else _NEVER_THEIRS
+    selection = options.selection
+    if kind is StageKind.LISTING:
+        # What the operator's rules hide is taken out of the result: includes of theirs would let payload through.
+        return (*never, *selection.only_metadata)
+    leave_out = selection.no_metadata if kind in (StageKind.DIRECTORIES, StageKind.WHOLE) else ()
+    return (*never, *leave_out, *selection.rules)
 
 
 def _whole_scope(options: RunOptions) -> tuple[str, ...]:

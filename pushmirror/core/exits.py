@@ -57,6 +57,7 @@ _DESCRIPTIONS: Mapping[int, tuple[Outcome, str]] = {
 
 _BY_STAGE: Mapping[tuple[StageKind, int], tuple[Outcome, str]] = {
     (StageKind.PLAN, 24): (Outcome.RETRY, "the upstream changed while it was listed"),
+    (StageKind.LISTING, 24): (Outcome.DONE, "files vanished at the upstream while it was listed"),
     (StageKind.SURPLUS, 24): (Outcome.DONE, "files vanished at the upstream while it was listed"),
     (StageKind.DELETE, 24): (Outcome.DONE, "a folder above a deleted path is gone too"),
 }

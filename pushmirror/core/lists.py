@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from pushmirror.core.model import ChangeList
+from pushmirror.core.model import ChangeList, Stamp
 from pushmirror.core.paths import MAX_PATH_BYTES, TreePath, format_text, parse_text, trust
-from pushmirror.core.wire import Fields, canonical, digest
+from pushmirror.core.wire import MAX_INTEGER, Fields, canonical, digest
 from pushmirror.errors import MalformedMessage
 
 MAX_LIST_PATHS = 250_000
 MAX_LIST_BYTES = 64 * 1024 * 1024
 _MAX_TEXT = 2 * MAX_PATH_BYTES
+_STAMP_FIELDS = 3
 
 
 def format_changes(changes: ChangeList) -> dict[str, Any]:
@@ -33,6 +34,8 @@ def format_changes(changes: ChangeList) -> dict[str, Any]:
     pairs = {pair: (format_text(pair[0]), format_text(pair[1])) for pair in changes.linked}
     found["linked"] = sorted([a, b] for a, b in pairs.values() if a is not None and b is not None)
     found["linked_bytes"] = sorted([_encode(p), _encode(s)] for (p, s), texts_ in pairs.items() if None in texts_)
+    stamps = [(format_text(stamp.path), stamp.size, stamp.mtime_ns) for stamp in changes.stamps]
+    found["stamps"] = sorted(([text, *rest] for text, *rest in stamps if text is not None), key=_stamp_order)
     return {key: value for key, value in found.items() if value or key in ("changed", "deleted", "directories")}
 
 
@@ -52,10 +55,13 @@ def parse_changes(raw: Mapping[str, Any]) -> ChangeList:
         deleted=_parse_paths(fields, "deleted"),
         directories=_parse_paths(fields, "directories"),
         linked=_parse_pairs(fields),
+        stamps=_parse_stamps(fields),
     )
     put = {*changes.changed, *changes.directories}
     if not put.isdisjoint(changes.deleted):
         raise MalformedMessage("a path is both put and deleted")
+    if not put.issuperset(stamp.path for stamp in changes.stamps):
+        raise MalformedMessage("stamps holds a path that is not put")
     return changes
 
 
@@ -98,6 +104,24 @@ def _ascending_pairs(fields: Fields, key: str) -> list[list[str]]:
     if any(earlier >= later for earlier, later in pairwise([*map(_as_bytes, pair)] for pair in pairs)):
         raise MalformedMessage(f"{key} is not sorted by bytes or has duplicates")
     return pairs
+
+
+def _parse_stamps(fields: Fields) -> tuple[Stamp, ...]:
+    rows = fields.array("stamps")
+    if not all(isinstance(row, list) and len(row) == _STAMP_FIELDS and _is_numbers(row[1:]) for row in rows):
+        raise MalformedMessage("stamps holds something that is not a path, a size and a time")
+    texts = _texts([row[0] for row in rows], "stamps")
+    if any(earlier >= later for earlier, later in pairwise(map(_as_bytes, texts))):
+        raise MalformedMessage("stamps is not sorted by bytes or has duplicates")
+    return tuple(sorted(Stamp(parse_text(text), row[1], row[2]) for text, row in zip(texts, rows, strict=True)))
+
+
+def _is_numbers(values: list[object]) -> bool:
+    return all(type(value) is int and 0 <= value <= MAX_INTEGER for value in values)
+
+
+def _stamp_order(row: list[Any]) -> bytes:
+    return _as_bytes(row[0])
 
 
 def _as_bytes(text: str) -> bytes:

@@ -9,6 +9,15 @@ from enum import Enum
 from pushmirror.core.paths import TreePath
 
 
+@dataclass(frozen=True, order=True)
+class Stamp:
+    """What one metadata file was when its update was announced. A file that differs belongs to a later state."""
+
+    path: TreePath
+    size: int
+    mtime_ns: int
+
+
 @dataclass(frozen=True)
 class ChangeList:
     """Which paths of a tree an update is about. Each tuple is sorted by bytes and has no duplicates."""
@@ -21,6 +30,8 @@ class ChangeList:
     """To be synced recursively, surplus included."""
     linked: tuple[tuple[TreePath, TreePath], ...] = ()
     """Pairs: a changed path, and one settled other name of its inode, so that a mirror links instead of copying."""
+    stamps: tuple[Stamp, ...] = ()
+    """Of the changed paths that are metadata files, as far as the publisher knows which those are; sorted by path."""
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.deleted or self.directories)
@@ -119,6 +130,11 @@ class StageKind(Enum):
     """What one rsync run of a job is for. Exit codes mean different things in different stages."""
 
     PLAN = "plan"
+    """Dry: what a first sync into a folder with content would do."""
+    LISTING = "listing"
+    """Dry: which metadata has changed, in some directories or in the whole tree."""
+    METADATA = "metadata"
+    """Metadata into the staging folder."""
     PAYLOAD = "payload"
     DIRECTORIES = "directories"
     WHOLE = "whole"
@@ -132,6 +148,11 @@ class Stage:
 
     kind: StageKind
     paths: tuple[TreePath, ...] = ()
+
+    @property
+    def recursive(self) -> bool:
+        """Whether the paths are whole directories."""
+        return self.kind in (StageKind.DIRECTORIES, StageKind.LISTING, StageKind.SURPLUS)
 
 
 @dataclass(frozen=True)

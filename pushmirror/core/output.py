@@ -44,6 +44,8 @@ class Items:
     """Everything that rsync itemised, changed or not, and the unsafe links and special files that it ignored."""
     plain: frozenset[TreePath] = frozenset()
     """Those of `present` that are not directories."""
+    changed: frozenset[TreePath] = frozenset()
+    """Those of `present` that differ here in anything."""
     new_directories: frozenset[TreePath] = frozenset()
     created: int = 0
     brought: int = 0
@@ -74,6 +76,7 @@ class Notes:
 class _Counted:
     present: set[TreePath] = field(default_factory=set)
     plain: set[TreePath] = field(default_factory=set)
+    changed: set[TreePath] = field(default_factory=set)
     new_directories: set[TreePath] = field(default_factory=set)
     deleted: list[TreePath] = field(default_factory=list)
     created: int = 0
@@ -101,8 +104,9 @@ class _Counted:
             self.new_directories.add(path)
         if code[2:3] == b"+":
             self.created += 1
-        if code[:1] != b".":
-            self.brought += code[2:] != b" " * 9
+        if code[2:] != b" " * 9:
+            self.changed.add(path)
+            self.brought += code[:1] != b"."
 
 
 def unescape(name: bytes) -> bytes:
@@ -121,6 +125,7 @@ def parse_items(lines: Iterable[bytes]) -> Items:
     return Items(
         present=frozenset(counted.present),
         plain=frozenset(counted.plain),
+        changed=frozenset(counted.changed),
         new_directories=frozenset(counted.new_directories),
         created=counted.created,
         brought=counted.brought,

@@ -1,26 +1,63 @@
 """The stages of a job, in their order. A stage with nothing to do costs no rsync; one that fails stops the rest.
 
-Deletions are not in here: they are a stage of their own after the serial counts as applied, the same for every job.
+Metadata is fetched first and put in place last, by local renames; so a job has two parts: `fetch_*`, before which nothing
+that clients see has changed, and what comes after the switch. Deletions are not in here: they are a stage of their own,
+the same for every job, after the serial counts as applied.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from pushmirror.core.model import ChangeList, Stage, StageKind
+from pushmirror.core.paths import TreePath
+from pushmirror.core.profiles import Profile, split
 
 
-def plan_list(changes: ChangeList) -> tuple[Stage, ...]:
-    """Return the stages that bring `changes`: single paths, then whole directories, then what is surplus in those."""
-    siblings = {sibling for _, sibling in changes.linked}
-    stages = []
-    if changes.changed:
-        stages.append(Stage(StageKind.PAYLOAD, tuple(sorted({*changes.changed, *siblings}))))
-    if changes.directories:
-        stages.append(Stage(StageKind.DIRECTORIES, changes.directories))
-        stages.append(Stage(StageKind.SURPLUS, changes.directories))
-    return tuple(stages)
+@dataclass(frozen=True)
+class ListPlan:
+    """A list job: the `metadata` to fetch aside, the stages that `fetch` the rest, and what `surplus` is looked for in.
+
+    `listing` are the directories whose metadata is not known by name yet.
+    """
+
+    metadata: tuple[TreePath, ...]
+    listing: tuple[TreePath, ...]
+    fetch: tuple[Stage, ...]
+    surplus: tuple[TreePath, ...]
 
 
-def plan_whole(*, adopting: bool) -> tuple[Stage, ...]:
+def plan_list(changes: ChangeList, profile: Profile) -> ListPlan:
+    """Return how a job brings `changes` of a repository in the format of `profile`."""
+    payload, metadata = split(changes.changed, profile)
+    payload_directories, _ = split(changes.directories, profile)
+    fetch = []
+    if payload:
+        fetch.append(Stage(StageKind.PAYLOAD, with_siblings(payload, changes)))
+    if payload_directories:
+        fetch.append(Stage(StageKind.DIRECTORIES, payload_directories))
+    listing = changes.directories if profile.metadata else ()
+    return ListPlan(with_siblings(metadata, changes), listing, tuple(fetch), changes.directories)
+
+
+def with_siblings(paths: Iterable[TreePath], changes: ChangeList) -> tuple[TreePath, ...]:
+    """Return `paths` and the settled other names of their inodes, so that rsync sees that they belong together."""
+    chosen = set(paths)
+    siblings = {sibling for path, sibling in changes.linked if path in chosen}
+    return tuple(sorted(chosen | siblings))
+
+
+def explain_stages(plan: ListPlan) -> tuple[Stage, ...]:
+    """Return the stages of a list job as far as they are known before any of them has run."""
+    first = (Stage(StageKind.LISTING, plan.listing),) if plan.listing else ()
+    aside = (Stage(StageKind.METADATA, plan.metadata),) if plan.metadata else ()
+    last = (Stage(StageKind.SURPLUS, plan.surplus),) if plan.surplus else ()
+    return (*first, *aside, *plan.fetch, *last)
+
+
+def explain_whole(*, adopting: bool, profile: Profile) -> tuple[Stage, ...]:
     """Return the stages of a full sync; into a folder that has content it begins with a dry run (`adopting`)."""
     plan = (Stage(StageKind.PLAN),) if adopting else ()
-    return (*plan, Stage(StageKind.WHOLE), Stage(StageKind.SURPLUS))
+    listing = (Stage(StageKind.LISTING),) if profile.metadata else ()
+    return (*plan, *listing, Stage(StageKind.WHOLE), Stage(StageKind.SURPLUS))

@@ -6,60 +6,34 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 
-from pushmirror.core.arrival import judge_arrival, reliable_surplus, still_incomplete
-from pushmirror.core.budget import judge_deletions
+from pushmirror.core.arrival import reliable_surplus, still_incomplete
 from pushmirror.core.changes import merge, settle
-from pushmirror.core.command import build_command
 from pushmirror.core.exits import Judgement, Outcome
+from pushmirror.core.filters import filter_changes
 from pushmirror.core.model import ChangeList, Event, ScopeKind, Stage, StageKind
 from pushmirror.core.paths import TreePath, shorten, topmost
-from pushmirror.core.plan import plan_list, plan_whole
+from pushmirror.core.plan import plan_list
 from pushmirror.core.schedule import Work
+from pushmirror.subscriber.deletions import Deletions
 from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.metadata import MetadataAside
 from pushmirror.subscriber.parts import TreeParts
 from pushmirror.subscriber.records import NEVER, JobRecord, TreeRecord
 from pushmirror.subscriber.runner import Runner, RunResult
+from pushmirror.subscriber.runs import JobStopped, Runs
 
 log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 
 _LEFTOVER_POLL_S = 0.1
 _LEFTOVER_KILL_AFTER_S = 5.0
 _LEFTOVER_GIVE_UP_S = 20.0
-_STILL_UPSTREAM_MS = 10 * 60_000
-"""A deletion whose path the upstream still has is looked at again after this."""
-_MAX_CLASH_ROUNDS = 5
-
-
-class JobStopped(Exception):
-    """A job cannot go on; `judgement` says why, `missing` that its upstream does not have all that was announced."""
-
-    def __init__(self, judgement: Judgement, code: int | None = None, *, missing: bool = False) -> None:
-        super().__init__(judgement.reason)
-        self.judgement = judgement
-        self.code = code
-        self.missing = missing
-
-
-@dataclass
-class _Sum:
-    """What the runs of a job have done so far."""
-
-    files: int = 0
-    bytes: int = 0
-    created: int = 0
-    deleted: int = 0
-    surplus: list[TreePath] = field(default_factory=list)
-    incomplete: set[TreePath] = field(default_factory=set)
-    upstream_entries: int | None = None
-    root_mtime_ns: int | None = None
+_MAX_WHOLE_ROUNDS = 5
 
 
 class Job:
@@ -84,9 +58,10 @@ class Job:
         self._tell = tell
         self._tree = parts.name
         self._mirror = parts.mirror
-        self._sum = _Sum()
-        self._lock = -1
+        self._root_mtime_ns: int | None = None
+        """What the root's time has to be whenever somebody might take the mirror for exact."""
         self._before: TreeRecord = ledger.tree(parts.name)
+        self._runs = Runs(reactor, parts, runner, self._before.entries)
         self.record = self._begin()
 
     def _begin(self) -> JobRecord:
@@ -105,30 +80,32 @@ class Job:
     async def run(self) -> JobRecord:
         """Do the job. Raises JobStopped when it could not be done, OSError when the mirror's disk gives trouble."""
         self._tell(Event.STARTED, self.record)
-        self._lock = await self._take_lock()
+        lock = await self._take_lock()
         try:
-            await self._run_locked()
+            await self._run_locked(lock)
         finally:
-            os.close(self._lock)
+            os.close(lock)
         return self.record
 
     def finish(self, outcome: str, reason: str | None, code: int | None) -> JobRecord:
         """Record in the ledger how the job ended, and return that record."""
+        done = self._runs.sum
         self.record = replace(
             self.record, finished_ms=self._clock_ms(), outcome=outcome, reason=reason, exit_code=code,
-            files=self._sum.files, bytes=self._sum.bytes, deleted=self._sum.deleted,
+            files=done.files, bytes=done.bytes, deleted=done.deleted,
         )  # fmt: skip
         self._ledger.end_job(self.record)
         return self.record
 
-    async def _run_locked(self) -> None:
+    async def _run_locked(self, lock: int) -> None:
         self._check_mounted()
+        self._runs.lock = lock
         root_mtime_ns = self._mirror.root_mtime_ns()
-        await self._in_thread(self._mirror.clear_staging)
+        await self._runs.in_thread(self._mirror.clear_staging)
         try:
             await self._run_stages()
         except JobStopped:
-            self._sum.root_mtime_ns = root_mtime_ns
+            self._root_mtime_ns = root_mtime_ns
             await self._leave_clean()
             raise
 
@@ -149,63 +126,92 @@ class Job:
                 )
             )
 
-    # --- puts
+    # --- a change list
 
     async def _bring_list(self) -> None:
         existing = [deletion.path for deletion in self._ledger.deletions(self._tree)]
-        merged = merge([ChangeList(deleted=tuple(existing)), *(u.changes for u in self._pending if u.changes)])
-        changes = await self._in_thread(settle, merged, self._mirror.is_directory)
+        changes = await self._runs.in_thread(self._sum_up, existing)
         root_mtime_ns = self._pending[-1].root_mtime_ns
-        self._sum.root_mtime_ns = self._mirror.root_mtime_ns() if root_mtime_ns is None else root_mtime_ns
-        stages = plan_list(changes)
-        if stages:
-            self._mirror.make_staging()
-        for stage in stages:
-            result = await self._run_stage(stage)
-            if stage.kind is StageKind.SURPLUS:
-                self._sum.surplus.extend(reliable_surplus(result.items, result.notes))
-            else:
-                self._judge_arrival(changes.changed if stage.kind is StageKind.PAYLOAD else changes.directories, result)
+        self._root_mtime_ns = self._mirror.root_mtime_ns() if root_mtime_ns is None else root_mtime_ns
+        surplus = await self._fetch(changes)
         listed = (*changes.changed, *changes.directories)
-        self._sum.incomplete = set(still_incomplete(self._before.incomplete, listed, self._sum.incomplete))
-        deletions = topmost([*changes.deleted, *self._sum.surplus])
-        entries = self._before.entries + self._sum.created
-        await self._finish_puts(deletions, settled=set(existing) - set(deletions), entries=entries)
+        incomplete = still_incomplete(self._before.incomplete, listed, self._runs.sum.incomplete)
+        deletions = topmost([*changes.deleted, *surplus])
+        entries = self._before.entries + self._runs.sum.created
+        settled = set(existing).difference(deletions)
+        await self._finish_puts(deletions, settled=settled, entries=entries, incomplete=incomplete)
 
-    def _judge_arrival(self, listed: tuple[TreePath, ...], result: RunResult) -> None:
-        arrival = judge_arrival(listed, result.items, result.notes)
-        self._sum.incomplete.update(arrival.incomplete)
-        if arrival.missing:
-            first = shorten(arrival.missing[0])
-            reason = f"{len(arrival.missing)} announced paths are missing upstream, the first is {first}"
-            raise JobStopped(Judgement(Outcome.RETRY, reason), result.code, missing=True)
+    def _sum_up(self, existing: list[TreePath]) -> ChangeList:
+        """Return what all pending updates and deletions amount to here, without what the operator's rules hide."""
+        lists = [ChangeList(deleted=tuple(existing)), *(update.changes for update in self._pending if update.changes)]
+        changes = settle(merge(lists), self._mirror.is_directory)
+        return filter_changes(changes, self._parts.rules, self._mirror.is_directory)
+
+    async def _fetch(self, changes: ChangeList) -> tuple[TreePath, ...]:
+        """Bring `changes`, metadata aside first and in place last. Returns what is surplus in whole directories."""
+        plan = plan_list(changes, self._parts.profile)
+        if not (plan.metadata or plan.listing or plan.fetch):
+            return ()
+        self._mirror.make_staging()
+        announced = frozenset(changes.changed)
+        aside = MetadataAside(self._parts, self._runs)
+        found = await aside.list_changed(plan.listing) if plan.listing else ()
+        metadata = tuple(sorted({*plan.metadata, *found}))
+        await aside.fetch(metadata, announced.union(found))
+        await aside.check_stamps(changes.stamps)
+        for stage in plan.fetch:
+            await self._runs.put(stage, [path for path in stage.paths if path in announced or stage.recursive])
+        if metadata and not changes.stamps:
+            await aside.check_unchanged(metadata)
+        await aside.switch()
+        return await self._list_surplus(plan.surplus) if plan.surplus else ()
+
+    async def _list_surplus(self, directories: tuple[TreePath, ...] = ()) -> tuple[TreePath, ...]:
+        result = await self._runs.run(Stage(StageKind.SURPLUS, directories))
+        return reliable_surplus(result.items, result.notes)
+
+    # --- the whole tree
 
     async def _bring_whole(self) -> None:
         first = self._before.last_full_sync_ms is None
         empty = self._mirror.is_empty()
         self._mirror.make_staging()
-        exact_times = first and empty and self._mirror.keeps_nanoseconds()
-        for stage in plan_whole(adopting=first and not empty):
-            result = await self._run_stage(stage, exact_times=exact_times or self._before.exact_times)
-            if stage.kind is StageKind.PLAN:
-                self._check_plan(result)
-            elif stage.kind is StageKind.WHOLE:
-                self._sum.upstream_entries = result.items.entries
-                self._sum.root_mtime_ns = self._mirror.root_mtime_ns()
-                self._sum.incomplete.update(result.notes.unreadable)
-                self._check_upstream_has_content()
-            else:
-                self._sum.surplus.extend(reliable_surplus(result.items, result.notes))
-        deletions = topmost(self._sum.surplus)
-        surplus = await self._in_thread(self._mirror.count_entries, deletions)
+        written_by_us = first and empty and self._mirror.keeps_nanoseconds()
+        self._runs.exact_times = written_by_us or self._before.exact_times
+        if first and not empty:
+            self._check_plan(await self._runs.run(Stage(StageKind.PLAN)))
+        await self._fetch_whole()
+        surplus = await self._runs.run(Stage(StageKind.SURPLUS))
+        self._check_upstream_has_content(surplus)
+        deletions = topmost(reliable_surplus(surplus.items, surplus.notes))
+        count = await self._runs.in_thread(self._mirror.count_entries, deletions)
         existing = {deletion.path for deletion in self._ledger.deletions(self._tree)}
         await self._finish_puts(
             deletions,
-            settled=existing - set(deletions),
-            entries=(self._sum.upstream_entries or 0) + surplus,
+            settled=existing.difference(deletions),
+            entries=(surplus.items.entries or 0) + count,
+            incomplete=tuple(sorted(self._runs.sum.incomplete)),
             full_sync_ms=self._clock_ms(),
-            exact_times=exact_times if first else None,
+            exact_times=written_by_us if first else None,
         )
+
+    async def _fetch_whole(self) -> None:
+        """Bring everything; metadata is switched only if it did not change upstream while the payload was brought."""
+        aside = MetadataAside(self._parts, self._runs)
+        for round_number in range(_MAX_WHOLE_ROUNDS):
+            changed = await aside.list_changed() if self._parts.profile.metadata else ()
+            fresh = await aside.fetch(changed, frozenset(changed))
+            if round_number and not fresh:
+                break
+            result = await self._runs.run(Stage(StageKind.WHOLE))
+            self._runs.sum.incomplete.update(result.notes.unreadable)
+            self._root_mtime_ns = self._mirror.root_mtime_ns()
+            if not self._parts.profile.metadata:
+                break
+        else:
+            reason = f"the upstream's metadata changed in each of {_MAX_WHOLE_ROUNDS} rounds"
+            raise JobStopped(Judgement(Outcome.RETRY, reason))
+        await aside.switch()
 
     def _check_plan(self, result: RunResult) -> None:
         """Judge the dry run of a first sync into a folder that has content already."""
@@ -225,10 +231,12 @@ class Job:
             result.items.entries or 0, result.items.created, len(result.items.deleted),
         )  # fmt: skip
 
-    def _check_upstream_has_content(self) -> None:
-        if not self._sum.upstream_entries and not self._mirror.is_empty():
+    def _check_upstream_has_content(self, surplus: RunResult) -> None:
+        if not surplus.items.entries and not self._mirror.is_empty():
             reason = f"{self._parts.settings.source} is empty: is the upstream's disk mounted? Nothing is deleted"
             raise JobStopped(Judgement(Outcome.FAILED, reason))
+
+    # --- the ends of both
 
     async def _finish_puts(
         self,
@@ -236,6 +244,7 @@ class Job:
         *,
         settled: set[TreePath],
         entries: int,
+        incomplete: tuple[TreePath, ...],
         full_sync_ms: int | None = None,
         exact_times: bool | None = None,
     ) -> None:
@@ -249,7 +258,7 @@ class Job:
             settled=settled,
             due_ms=now_ms + self._parts.settings.delete_grace_ms,
             entries=entries,
-            incomplete=tuple(sorted(self._sum.incomplete)),
+            incomplete=incomplete,
             full_sync_ms=full_sync_ms,
             exact_times=exact_times,
         )
@@ -260,93 +269,19 @@ class Job:
 
     async def _leave_clean(self) -> None:
         """Remove the staging folder and give the root its time, so that whoever looks now finds the mirror exact."""
-        await self._in_thread(self._mirror.clear_staging)
-        if self._sum.root_mtime_ns is not None:
-            self._mirror.set_root_mtime(self._sum.root_mtime_ns)
-
-    # --- deletions: the one way in which anything is deleted
+        await self._runs.in_thread(self._mirror.clear_staging)
+        if self._root_mtime_ns is not None:
+            self._mirror.set_root_mtime(self._root_mtime_ns)
 
     async def _delete(self) -> None:
-        due = await self._due_deletions()
-        if not due:
-            return
-        present = await self._in_thread(self._mirror.present, topmost(due))
-        if present:
-            await self._delete_present(present)
-        kept = await self._in_thread(self._mirror.present, due)
-        gone = set(due).difference(kept)
-        self._ledger.finish_deletions(self._tree, gone, kept, self._clock_ms() + _STILL_UPSTREAM_MS)
-
-    async def _due_deletions(self) -> list[TreePath]:
-        pending = self._ledger.deletions(self._tree)
-        record = self._ledger.tree(self._tree)
-        asked = [deletion.path for deletion in pending if not deletion.approved]
-        count = await self._in_thread(self._mirror.count_entries, asked)
-        held = judge_deletions(count, max(record.entries, count), self._parts.budget) if asked else None
-        if held != record.held:
-            self._hold(held)
-        now_ms = self._clock_ms()
-        return [d.path for d in pending if d.due_ms <= now_ms and (d.approved or held is None)]
-
-    def _hold(self, held: str | None) -> None:
-        self._ledger.hold(self._tree, held)
+        """Delete what has come due; the root's time stays what it was."""
+        if self._root_mtime_ns is None:
+            self._root_mtime_ns = self._mirror.root_mtime_ns()
+        deletions = Deletions(self._parts, self._runs, self._ledger, self._clock_ms)
+        held = await deletions.judge()
         if held is not None:
-            advice = f"pushmirror approve {self._tree}, or refuse"
-            log.warning("tree %s: deletions are held: %s; look at them, then %s", self._tree, held, advice)
             self._tell(Event.HELD, replace(self.record, reason=held))
-
-    async def _delete_present(self, present: tuple[TreePath, ...]) -> None:
-        """Delete those of the paths `present` here that are gone at the upstream."""
-        if self._sum.root_mtime_ns is None:
-            self._sum.root_mtime_ns = self._mirror.root_mtime_ns()
-        count = await self._in_thread(self._mirror.count_entries, present)
-        await self._run_stage(Stage(StageKind.DELETE, present))
-        left = await self._in_thread(self._mirror.count_entries, present)
-        self._sum.deleted += count - left
-        await self._leave_clean()
-        entries = self._ledger.tree(self._tree).entries
-        self._ledger.set_entries(self._tree, max(0, entries - (count - left)))
-
-    # --- runs
-
-    async def _run_stage(self, stage: Stage, *, exact_times: bool = False) -> RunResult:
-        """Run one stage; directories that are in the way are moved aside, within the budget. Raises JobStopped."""
-        for _ in range(_MAX_CLASH_ROUNDS):
-            result = await self._run_once(stage, exact_times=exact_times)
-            if result.judgement.outcome is not Outcome.CLASH:
-                break
-            await self._move_aside(result)
-        if result.judgement.outcome is not Outcome.DONE:
-            raise JobStopped(result.judgement, result.code)
-        return result
-
-    async def _run_once(self, stage: Stage, *, exact_times: bool) -> RunResult:
-        options = self._parts.options(exact_times=exact_times)
-        command = build_command(stage, self._parts.source, str(self._mirror.path), options)
-        log.info("tree %s: %s, %s", self._tree, stage.kind.value, f"{len(stage.paths)} paths" if stage.paths else "all")
-        result = await self._runner.run(
-            self._tree, stage.kind, command, self._parts.source, self._parts.limits(stage.kind), self._lock
-        )
-        self._sum.files += result.items.brought if stage.kind not in (StageKind.PLAN, StageKind.SURPLUS) else 0
-        if stage.kind in (StageKind.PAYLOAD, StageKind.DIRECTORIES, StageKind.WHOLE):
-            self._sum.bytes += result.items.transferred_bytes
-            self._sum.created += result.items.created
-        return result
-
-    async def _move_aside(self, result: RunResult) -> None:
-        """Make way for files and links that take the place of directories: that deletes what is in those."""
-        paths = topmost(path for path in result.notes.clashes if self._mirror.is_directory(path))
-        count = await self._in_thread(self._mirror.count_entries, paths)
-        held = judge_deletions(count, max(self._before.entries, count), self._parts.budget)
-        if held is not None or not paths:
-            names = ", ".join(shorten(path) for path in result.notes.clashes[:5])
-            reason = held or "rsync cannot make way"
-            raise JobStopped(
-                Judgement(Outcome.FAILED, f"the upstream replaced directories by something else ({names}): {reason}")
-            )
-        for path in paths:
-            self._mirror.move_aside(path)
-        self._sum.deleted += count
+        await deletions.delete_due(self._leave_clean)
 
     async def _take_lock(self) -> int:
         """Return the tree's lock; whatever a killed daemon left running is ended first. Raises JobStopped."""
@@ -357,14 +292,10 @@ class Job:
             wanted = signal.SIGKILL if waited_s > _LEFTOVER_KILL_AFTER_S else signal.SIGTERM
             if wanted not in asked:
                 asked.append(wanted)
-                count = await self._in_thread(self._parts.lock.signal_holders, wanted)
+                pool = self._reactor.getThreadPool()
+                count = await deferToThreadPool(self._reactor, pool, self._parts.lock.signal_holders, wanted)
                 log.warning("tree %s: %d rsync processes of an earlier job still run: ending them", self._tree, count)
             if waited_s > _LEFTOVER_GIVE_UP_S:
                 raise JobStopped(Judgement(Outcome.RETRY, "an rsync of an earlier job does not end"))
             await deferLater(self._reactor, _LEFTOVER_POLL_S)
         return lock
-
-    async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        pool = self._reactor.getThreadPool()
-        result: Result = await deferToThreadPool(self._reactor, pool, function, *arguments)
-        return result

@@ -19,13 +19,26 @@ class Mirror:
 
     def __init__(self, path: Path, staging: Path | None = None) -> None:
         self.path = path
-        self._root = os.fsencode(path)
-        self._staging = os.fsencode(staging) if staging else os.path.join(self._root, STAGING_NAME)
+        self.root = os.fsencode(path)
+        self._staging = os.fsencode(staging) if staging else os.path.join(self.root, STAGING_NAME)
 
     @property
     def temp_dir(self) -> str:
         """Where rsync writes files before it renames them into place."""
         return os.fsdecode(os.path.join(self._staging, b"tmp"))
+
+    @property
+    def metadata_root(self) -> bytes:
+        """Where metadata lies until it is put in place."""
+        return os.path.join(self._staging, b"metadata")
+
+    def look_aside(self, path: TreePath) -> tuple[int, int] | None:
+        """Return size and modification time (ns) of a file that lies aside, or None when there is none."""
+        try:
+            found = os.lstat(os.path.join(self.metadata_root, path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
     # --- the staging folder; it is there during a job only, so that nobody who reads the mirror meets it
 
@@ -33,6 +46,7 @@ class Mirror:
         """Make the staging folder anew and empty. Raises OSError."""
         self.clear_staging()
         os.makedirs(os.path.join(self._staging, b"tmp"))
+        os.mkdir(self.metadata_root)
 
     def clear_staging(self) -> None:
         """Remove the staging folder with what is in it, links unfollowed. Raises OSError."""
@@ -58,7 +72,7 @@ class Mirror:
             os.close(parent)
 
     def _open_directory(self, path: bytes) -> int:
-        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         for part in filter(None, path.split(b"/")):
             try:
                 below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
@@ -71,38 +85,38 @@ class Mirror:
 
     def root_mtime_ns(self) -> int:
         """Return the modification time of the tree's root. Raises OSError."""
-        return os.stat(self._root).st_mtime_ns
+        return os.stat(self.root).st_mtime_ns
 
     def set_root_mtime(self, mtime_ns: int) -> None:
         """Set the modification time of the tree's root, which no list run of rsync touches. Raises OSError."""
-        os.utime(self._root, ns=(os.stat(self._root).st_atime_ns, mtime_ns))
+        os.utime(self.root, ns=(os.stat(self.root).st_atime_ns, mtime_ns))
 
     def is_empty(self) -> bool:
         """Tell whether the root has no entry but our own. Raises OSError."""
-        with os.scandir(self._root) as entries:
+        with os.scandir(self.root) as entries:
             return all(entry.name == STAGING_NAME for entry in entries)
 
     # --- looking, without ever following a link
 
     def present(self, paths: Iterable[TreePath]) -> tuple[TreePath, ...]:
         """Return those of `paths` at which something stands; below a link there is nothing."""
-        look = _Look(self._root)
+        look = _Look(self.root)
         return tuple(path for path in paths if look.mode(path) is not None)
 
     def is_directory(self, path: TreePath) -> bool:
         """Tell whether a directory, and not a link to one, stands at `path`."""
-        mode = _Look(self._root).mode(path)
+        mode = _Look(self.root).mode(path)
         return mode is not None and stat.S_ISDIR(mode)
 
     def is_link(self, path: TreePath) -> bool:
         """Tell whether a symbolic link stands at `path`."""
-        mode = _Look(self._root).mode(path)
+        mode = _Look(self.root).mode(path)
         return mode is not None and stat.S_ISLNK(mode)
 
     def count_entries(self, paths: Iterable[TreePath]) -> int:
         """Return how many entries stand at `paths` and below them, each counted once."""
         present = self.present(topmost(paths))
-        return sum(_count(os.path.join(self._root, path)) for path in present)
+        return sum(_count(os.path.join(self.root, path)) for path in present)
 
 
 class _Look:

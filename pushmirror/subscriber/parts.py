@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pushmirror.core.command import RunOptions
-from pushmirror.core.model import DeleteBudget, StageKind
+from pushmirror.core.command import RunOptions, Selection
+from pushmirror.core.filters import Rules, rsync_arguments
+from pushmirror.core.model import DeleteBudget, Stage
+from pushmirror.core.profiles import Profile, metadata_arguments, payload_arguments
 from pushmirror.core.source import Source, parse_source
 from pushmirror.settings.subscriber import SubscriberTree
 from pushmirror.subscriber.lock import TreeLock
 from pushmirror.subscriber.mirror import Mirror
 from pushmirror.subscriber.runner import Limits
-
-_LISTED = (StageKind.PAYLOAD, StageKind.DIRECTORIES, StageKind.DELETE)
-
 
 @dataclass(frozen=True)
 class TreeParts:
@@ -26,6 +26,14 @@ class TreeParts:
     mirror: Mirror
     lock: TreeLock
     budget: DeleteBudget
+    profile: Profile
+    rules: Rules
+    selection: Selection
+
+    @property
+    def shape(self) -> str:
+        """What makes a full sync necessary when it changes: which paths are mirrored, and which of them are metadata."""
+        return " ".join(self.selection.rules + self.selection.only_metadata)
 
     @property
     def identity(self) -> str:
@@ -38,19 +46,21 @@ class TreeParts:
         bandwidth = tree.bandwidth_bytes_per_second
         return RunOptions(
             temp_dir=self.mirror.temp_dir,
+            metadata_dir=os.fsdecode(self.mirror.metadata_root),
             io_timeout_s=_seconds(tree.io_timeout_ms),
             connect_timeout_s=_seconds(tree.connect_timeout_ms),
             bandwidth_kib_per_s=None if bandwidth is None else max(1, bandwidth // 1024),
             password_file=None if tree.password_file is None else str(tree.password_file),
             exact_times=exact_times,
+            selection=self.selection,
         )
 
-    def limits(self, kind: StageKind) -> Limits:
-        """Return when a run for a stage of `kind` is ended. A full sync may take days; a list may not."""
+    def limits(self, stage: Stage) -> Limits:
+        """Return when a run for `stage` is ended. A run over the whole tree may take days; a list may not."""
         tree = self.settings
         return Limits(
             no_progress_s=tree.no_progress_ms / 1000,
-            wall_clock_s=tree.list_job_limit_ms / 1000 if kind in _LISTED else None,
+            wall_clock_s=tree.list_job_limit_ms / 1000 if stage.paths else None,
             output_bytes=tree.output_limit_bytes,
         )
 
@@ -62,6 +72,8 @@ def _seconds(duration_ms: int) -> int:
 def make_parts(name: str, settings: SubscriberTree, locks: Path) -> TreeParts:
     """Return the parts of the tree `name`, with its lock in the folder `locks`."""
     budget = settings.delete_budget
+    profile, rules = make_profile(settings), make_rules(settings)
+    selection = Selection(rsync_arguments(rules), metadata_arguments(profile), payload_arguments(profile))
     return TreeParts(
         name=name,
         settings=settings,
@@ -69,4 +81,7 @@ def make_parts(name: str, settings: SubscriberTree, locks: Path) -> TreeParts:
         mirror=Mirror(settings.path, settings.staging_dir),
         lock=TreeLock(locks / f"{name}.lock"),
         budget=DeleteBudget(budget.count, budget.percent, budget.limit),
+        profile=profile,
+        rules=rules,
+        selection=selection,
     )

@@ -1,0 +1,134 @@
+"""The rsync runs of one job: each stage run and judged, directories that stand in the way moved aside, sums kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from twisted.internet.threads import deferToThreadPool
+
+from pushmirror.core.arrival import Arrival, judge_arrival
+from pushmirror.core.budget import judge_deletions
+from pushmirror.core.command import build_command
+from pushmirror.core.exits import Judgement, Outcome
+from pushmirror.core.model import Stage, StageKind
+from pushmirror.core.paths import TreePath, shorten, topmost
+from pushmirror.subscriber.parts import TreeParts
+from pushmirror.subscriber.runner import Runner, RunResult
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_MAX_CLASH_ROUNDS = 5
+_DRY = (StageKind.PLAN, StageKind.LISTING, StageKind.SURPLUS)
+_BRINGING = (StageKind.METADATA, StageKind.PAYLOAD, StageKind.DIRECTORIES, StageKind.WHOLE)
+
+
+class JobStopped(Exception):
+    """A job cannot go on; `judgement` says why, `missing` that its upstream does not have all that was announced."""
+
+    def __init__(self, judgement: Judgement, code: int | None = None, *, missing: bool = False) -> None:
+        super().__init__(judgement.reason)
+        self.judgement = judgement
+        self.code = code
+        self.missing = missing
+
+
+@dataclass
+class Sum:
+    """What the runs of a job have done so far."""
+
+    files: int = 0
+    bytes: int = 0
+    created: int = 0
+    deleted: int = 0
+    incomplete: set[TreePath] = field(default_factory=set)
+
+
+class Runs:
+    """Runs the stages of a job of the tree of `parts`, whose mirror has `entries` entries.
+
+    `lock` is the tree's, to be set before the first run.
+    """
+
+    def __init__(self, reactor: Any, parts: TreeParts, runner: Runner, entries: int) -> None:
+        self._reactor = reactor
+        self._parts = parts
+        self._runner = runner
+        self.lock = -1
+        self._entries = entries
+        self._mirror = parts.mirror
+        self.exact_times = False
+        """Whether runs over the whole tree compare times to the nanosecond."""
+        self.sum = Sum()
+
+    async def run(self, stage: Stage) -> RunResult:
+        """Run one stage. Raises JobStopped unless it was done."""
+        for _ in range(_MAX_CLASH_ROUNDS):
+            result = await self._run_once(stage)
+            if result.judgement.outcome is not Outcome.CLASH:
+                break
+            paths = topmost(path for path in result.notes.clashes if self._mirror.is_directory(path))
+            await self.move_aside(paths or result.notes.clashes)
+        if result.judgement.outcome is not Outcome.DONE:
+            raise JobStopped(result.judgement, result.code)
+        return result
+
+    async def put(self, stage: Stage, listed: Iterable[TreePath]) -> RunResult:
+        """Run a stage that brings the paths `listed`. Raises JobStopped also when some of them are missing upstream."""
+        result = await self.run(stage)
+        self.judge(judge_arrival(listed, result.items, result.notes), result.code)
+        return result
+
+    def judge(self, arrival: Arrival, code: int) -> None:
+        """Take note of what is incomplete. Raises JobStopped when something is missing upstream."""
+        self.sum.incomplete.update(arrival.incomplete)
+        if arrival.missing:
+            first = shorten(arrival.missing[0])
+            reason = f"{len(arrival.missing)} announced paths are missing upstream, the first is {first}"
+            raise JobStopped(Judgement(Outcome.RETRY, reason), code, missing=True)
+
+    async def _run_once(self, stage: Stage) -> RunResult:
+        options = self._parts.options(exact_times=self.exact_times)
+        command = build_command(stage, self._parts.source, str(self._mirror.path), options)
+        scope = f"{len(stage.paths)} paths" if stage.paths else "all"
+        log.info("tree %s: %s, %s", self._parts.name, stage.kind.value, scope)
+        result = await self._runner.run(
+            self._parts.name, stage.kind, command, self._parts.source, self._parts.limits(stage), self.lock
+        )
+        self._count(stage.kind, result)
+        return result
+
+    def _count(self, kind: StageKind, result: RunResult) -> None:
+        if kind not in _DRY:
+            self.sum.files += result.items.brought
+        if kind in _BRINGING:
+            self.sum.bytes += result.items.transferred_bytes
+        if kind in _BRINGING and kind is not StageKind.METADATA:
+            self.sum.created += result.items.created
+
+    async def move_aside(self, paths: tuple[TreePath, ...]) -> None:
+        """Make way for files and links that take the place of the directories `paths`: that deletes what is in them.
+
+        Raises JobStopped when that is above the budget, or when no directory stands there.
+        """
+        count = await self.in_thread(self._mirror.count_entries, paths)
+        held = judge_deletions(count, max(self._entries, count), self._parts.budget)
+        if held is not None or not all(self._mirror.is_directory(path) for path in paths):
+            names = ", ".join(shorten(path) for path in paths[:5])
+            reason = held or "rsync cannot make way"
+            raise JobStopped(
+                Judgement(Outcome.FAILED, f"the upstream replaced directories by something else ({names}): {reason}")
+            )
+        for path in paths:
+            self._mirror.move_aside(path)
+        self.sum.deleted += count
+
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return what `function` returns, without holding up the reactor."""
+        pool = self._reactor.getThreadPool()
+        result: Result = await deferToThreadPool(self._reactor, pool, function, *arguments)
+        return result

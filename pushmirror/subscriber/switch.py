@@ -1,0 +1,125 @@
+"""Puts staged metadata in place by renames on one file system, in an order that is given, without following a link.
+
+Each step is done from descriptors of real directories, so that a link in the mirror can lead nothing out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pushmirror.core.paths import TreePath, ancestors
+
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_OPEN = 64
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What lies in a staging folder: everything that is no directory, and the directories with their own attributes."""
+
+    files: tuple[TreePath, ...]
+    directories: dict[TreePath, os.stat_result]
+
+
+def look_staged(stage: bytes) -> Staged:
+    """Return what lies in the folder `stage`. Raises OSError."""
+    files: list[TreePath] = []
+    directories: dict[TreePath, os.stat_result] = {}
+    for folder, names, others in os.walk(stage):
+        below = os.path.relpath(folder, stage)
+        prefix = b"" if below == b"." else below + b"/"
+        links = [name for name in names if os.path.islink(os.path.join(folder, name))]
+        for name in set(names).difference(links):
+            directories[TreePath(prefix + name)] = os.lstat(os.path.join(folder, name))
+        files.extend(TreePath(prefix + name) for name in (*others, *links))
+    return Staged(tuple(sorted(files)), directories)
+
+
+def put_in_place(
+    root: bytes, stage: bytes, ordered: Iterable[TreePath], staged: Staged, listed: frozenset[TreePath]
+) -> None:
+    """Rename the `ordered` staged files into `root`, then give each touched directory the attributes of its twin.
+
+    Touched are those in which something was put, those that are new, and those among `listed`.
+
+    Directories that are missing are made first; a file or link that stands where a directory belongs is removed. No
+    directory may stand where a file belongs: whoever calls this has moved those aside. Raises OSError.
+    """
+    touched = set(listed.intersection(staged.directories))
+    with _Directories(root) as here, _Directories(stage) as there:
+        for path in ordered:
+            for above in reversed(tuple(ancestors(path))):
+                if here.make(above):
+                    touched.add(above)
+            parent, name = os.path.split(path)
+            _rename(there.open(parent), here.open(parent), name)
+            if parent:
+                touched.add(TreePath(parent))
+        for directory in sorted(staged.directories):
+            if here.make(directory):
+                touched.add(directory)
+        for directory in sorted(touched, key=lambda path: (-path.count(b"/"), path)):
+            twin = staged.directories[directory]
+            descriptor = here.open(directory)
+            os.fchmod(descriptor, stat.S_IMODE(twin.st_mode))
+            os.utime(descriptor, ns=(twin.st_atime_ns, twin.st_mtime_ns))
+
+
+def _rename(source: int, target: int, name: bytes) -> None:
+    try:
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+    except PermissionError:
+        # A directory without the right to write, as archives have them; its own mode is restored at the end.
+        for descriptor in (source, target):
+            os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | stat.S_IRWXU)
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+
+
+class _Directories:
+    """Descriptors of directories below a root, opened part by part without following links; the last ones are kept."""
+
+    def __init__(self, root: bytes) -> None:
+        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._open: dict[bytes, int] = {}
+
+    def __enter__(self) -> _Directories:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for descriptor in (*self._open.values(), self._root):
+            os.close(descriptor)
+
+    def open(self, path: bytes) -> int:
+        """Return a descriptor of the directory `path`, which belongs to this object. Raises OSError."""
+        if not path:
+            return self._root
+        if path not in self._open:
+            parent = self.open(os.path.dirname(path))
+            found = os.open(os.path.basename(path), _OPEN_DIRECTORY, dir_fd=parent)
+            self._make_room()
+            self._open[path] = found
+        return self._open[path]
+
+    def _make_room(self) -> None:
+        while len(self._open) >= _MAX_OPEN:
+            oldest = next(iter(self._open))
+            os.close(self._open.pop(oldest))
+
+    def make(self, path: TreePath) -> bool:
+        """Make the directory `path` where there is none, in the place of whatever else stands there.
+
+        Its parent is a directory. Returns whether it was made. Raises OSError.
+        """
+        parent, name = self.open(os.path.dirname(path)), os.path.basename(path)
+        try:
+            if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                return False
+            os.unlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            pass
+        os.mkdir(name, 0o755, dir_fd=parent)
+        return True
