@@ -54,16 +54,17 @@ def tell_differences(proof: Proof) -> str:
 
 def show_cost(readings: Mapping[str, Reading], walk: Reading, volume_bytes: int) -> Table:
     """Return what the rsync daemon's log says about each mirror, and `walk`, one run over the whole tree, beside it."""
-    numbers = ("runs", "files sent", "bytes sent", "volume looked at")
+    numbers = ("runs", "files sent", "content", "lists", "looked at")
     table = make_table("What the log of the rsync daemon says", "who", *numbers, right=numbers)
     for name, reading in readings.items():
         table.add_row(name, *_show_reading(reading, volume_bytes))
     table.add_section()
-    table.add_row("a run over the whole tree", *_show_reading(walk, volume_bytes), style="dim")
+    table.add_row("a whole-tree run", *_show_reading(walk, volume_bytes), style="dim")
     return table
 
 
 def _show_reading(reading: Reading, volume_bytes: int) -> tuple[str, ...]:
     share = 100 * reading.listed_bytes / max(1, volume_bytes)
     looked_at = f"{format_bytes(reading.listed_bytes)} ({share:.0f} %)"
-    return str(reading.connections), str(reading.files_sent), format_bytes(reading.sent_bytes), looked_at
+    lists = format_bytes(max(0, reading.sent_bytes - reading.content_bytes))
+    return str(reading.connections), str(reading.files_sent), format_bytes(reading.content_bytes), lists, looked_at

@@ -10,16 +10,18 @@ from pathlib import Path
 
 _BEGUN = re.compile(r"\[(\d+)\] rsync (?:on|allowed access on module) ")
 _TOTALS = re.compile(r"\[(\d+)\] sent (\d+) bytes  received (\d+) bytes  total size (\d+)")
-_SENT = re.compile(r"\[\d+\] send ")
+_SENT = re.compile(r"\[\d+\] send (\d+)")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one reader did: `listed_bytes` is the volume of all files that were looked at, sent or not."""
+    """What one reader did. `content_bytes` is the size of the files that were sent, `sent_bytes` what really went over
+    the wire, file lists included; `listed_bytes` the volume of all files that were looked at, sent or not."""
 
     connections: int
     open_connections: int
     files_sent: int
+    content_bytes: int
     sent_bytes: int
     listed_bytes: int
 
@@ -65,10 +67,12 @@ def read_log(folder: Path, reader: str, start: int = 0) -> Reading:
     except FileNotFoundError:
         text = ""
     begun, totals = set(_BEGUN.findall(text)), _TOTALS.findall(text)
+    sizes_bytes = [int(size) for size in _SENT.findall(text)]
     return Reading(
         connections=len(begun),
         open_connections=len(begun.difference(total[0] for total in totals)),
-        files_sent=len(_SENT.findall(text)),
+        files_sent=len(sizes_bytes),
+        content_bytes=sum(sizes_bytes),
         sent_bytes=sum(int(total[1]) for total in totals),
         listed_bytes=max((int(total[3]) for total in totals), default=0),
     )

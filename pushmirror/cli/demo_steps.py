@@ -17,7 +17,6 @@ from pushmirror.cli.demo_rsyncd import Reading, log_size, read_log
 from pushmirror.cli.demo_timeline import Listening, Timeline, show_timeline
 from pushmirror.cli.demo_tree import Change, change_tree, count_entries, join_paths, make_tree
 from pushmirror.cli.demo_world import PROOF, TREE, World
-from pushmirror.errors import PushmirrorError
 from pushmirror.monitor.quantities import format_bytes, format_count, format_duration_ms
 from pushmirror.monitor.status_tables import make_table
 
@@ -138,19 +137,25 @@ class Show:
             "hardlinks, and prints whatever it would still change.",
         )
         entries, volume_bytes = count_entries(self._world.tier1.tree)
-        readings = {
-            mirror.name: self._wait_for_log(mirror.name, self._marks[mirror.name]) for mirror in self._world.mirrors
-        }
+        readings = {name: self._wait_for_log(name, mark) for name, mark in self._marks.items()}
         proof = Proof({mirror.name: compare(self._world.url(PROOF), mirror.tree) for mirror in self._world.mirrors})
         self._show(show_proof(proof, entries))
         walks = self._wait_for_log(PROOF, 0)
-        walk = Reading(1, 0, 0, walks.sent_bytes // max(1, walks.connections), walks.listed_bytes)
+        walk = Reading(1, 0, 0, 0, walks.sent_bytes // max(1, walks.connections), walks.listed_bytes)
+        self._say("")
         self._show(show_cost(readings, walk, volume_bytes))
-        if proof.exact:
-            self._say("Every mirror is exact, and none of them walked the whole tree.", style="bold green")
-        else:
-            self._say(f"The mirrors differ from the Tier 1:\n{tell_differences(proof)}", style="bold red")
+        self._say("Lists: what was sent besides content. Looked at: the volume of all files in those lists.")
+        walked = any(reading.listed_bytes >= volume_bytes for reading in readings.values())
+        self._say_result(proof, walked=walked)
         return proof.exact
+
+    def _say_result(self, proof: Proof, *, walked: bool) -> None:
+        if not proof.exact:
+            self._say(f"The mirrors differ from the Tier 1:\n{tell_differences(proof)}", style="bold red")
+        elif walked:
+            self._say("Every mirror is exact, but not all could do it without a walk over the whole tree.", "yellow")
+        else:
+            self._say("Every mirror is exact, and none of them walked the whole tree.", style="bold green")
 
     def _wait_for_log(self, reader: str, start: int) -> Reading:
         """The rsync daemon accounts for a connection a moment after its client has gone."""

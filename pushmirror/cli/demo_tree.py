@@ -91,7 +91,7 @@ def change_tree(content: Content) -> Change:
     told = (
         (f"{len(changed)} files changed", f"{_INDEX}, {changed[-1]}, ..."),
         (f"{len(added)} files added", f"{added[0]}, ..."),
-        ("2 names of one new file", ", ".join(linked)),
+        ("2 names of one new file", f"{linked[0]}, ..."),
         ("1 symlink turned", "dists/testing -> stable/main"),
         (f"{len(deleted)} files deleted", f"{deleted[0]}, ..."),
         ("1 directory removed", f"{doomed}, with all that was in it"),

@@ -6,6 +6,7 @@ import os
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class World:
         """Return when every mirror has applied and cleaned `serial` and hears the bus."""
         for mirror in self.mirrors:
             what = f"{mirror.name} has applied and cleaned serial {serial}"
-            self.processes.wait(lambda site=mirror: is_in_step(site.status(), serial), what, deadline_s)
+            self.processes.wait(partial(_is_in_step, mirror, serial), what, deadline_s)
 
     def _start(self, site: Site, role: str) -> None:
         command = [*PUSHMIRROR, role, "--config", str(site.settings)]
@@ -148,6 +149,10 @@ def is_in_step(status: dict[str, Any] | None, serial: int) -> bool:
         raise PushmirrorError(f"{status['node']}: the sync failed: {tree['reason']}")
     reached = tree["announced"] == tree["applied"] == tree["cleaned"] >= serial
     return bool(reached and tree["state"] == "idle" and upstream["state"] == "connected")
+
+
+def _is_in_step(site: Site, serial: int) -> bool:
+    return is_in_step(site.status(), serial)
 
 
 def _common(site: Site) -> dict[str, Any]:

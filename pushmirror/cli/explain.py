@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -26,11 +27,12 @@ _SHOWN_ENTRIES = 10
 @click.command("explain")
 @click.argument("message", metavar="MESSAGE.json|-")
 @click.option("--list", "list_file", metavar="FILE", help="The change list, when it does not travel in the message.")
+@click.option("--ignore-ledger", is_flag=True, help="As if the subscriber were in step up to the update before.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 @click.option(
     "--config", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The subscriber's settings."
 )
-def explain(message: str, list_file: str | None, as_json: bool, config: Path) -> None:
+def explain(message: str, list_file: str | None, ignore_ledger: bool, as_json: bool, config: Path) -> None:
     """Show what a subscriber would do with a message: whether it believes it, what it means, and each rsync command.
 
     The message is the JSON object as it travels on the bus, or a line of `pushmirror tail --json`. Nothing is run, and
@@ -43,7 +45,7 @@ def explain(message: str, list_file: str | None, as_json: bool, config: Path) ->
     settings = load_subscriber(config)
     verdict = judge_message(_read(message, MAX_FILE_BYTES), settings)
     listed = None if list_file is None else _read(list_file, MAX_LIST_BYTES)
-    explanation = _explain(verdict, listed, settings)
+    explanation = _explain(verdict, listed, settings, ignore_ledger=ignore_ledger)
     if as_json:
         click.echo(json.dumps(explanation, indent=2))
     else:
@@ -60,8 +62,10 @@ def _read(name: str, limit_bytes: int) -> bytes:
         raise UsageError(f"{name}: cannot be read ({error.strerror})") from error
 
 
-def _explain(verdict: Verdict, listed: bytes | None, settings: SubscriberSettings) -> dict[str, Any]:
-    from pushmirror.cli.explain_ledger import look_at_ledger
+def _explain(
+    verdict: Verdict, listed: bytes | None, settings: SubscriberSettings, *, ignore_ledger: bool
+) -> dict[str, Any]:
+    from pushmirror.cli.explain_ledger import Look, look_at_ledger
     from pushmirror.core.model import Update
     from pushmirror.monitor.text import describe
 
@@ -73,7 +77,8 @@ def _explain(verdict: Verdict, listed: bytes | None, settings: SubscriberSetting
     }
     if verdict.content is None:
         return explanation
-    with look_at_ledger(settings.state_dir) as look:
+    ignored = contextlib.nullcontext(Look(None, "the ledger is ignored"))
+    with ignored if ignore_ledger else look_at_ledger(settings.state_dir) as look:
         if isinstance(verdict.content, Update):
             return explanation | _explain_update(verdict.content, listed, look, settings)
         return explanation | {"notes": list(_explain_heartbeat(verdict.content, look, settings))}

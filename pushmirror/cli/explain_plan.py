@@ -65,6 +65,7 @@ def make_plan(
         plan.verdict = judge_update(None if record is None else record.head, update)
         plan.notes.append(_MEANING[plan.verdict])
         if plan.verdict in (Verdict.NOTHING_NEW, Verdict.OLD_EPOCH):
+            plan.notes.append("to see what it stood for when it was new: explain again with --ignore-ledger")
             return plan
     if record is not None and record.paused:
         plan.notes.append("the tree is paused: what follows happens when it is resumed")

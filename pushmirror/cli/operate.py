@@ -152,4 +152,4 @@ def history(tree: str, as_json: bool, config: Path) -> None:
 
     from pushmirror.monitor.history_table import show_history
 
-    Console().print(show_history(tree, jobs))
+    Console().print(show_history(tree, jobs, int(time.time())))

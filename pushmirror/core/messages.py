@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pushmirror.core.lists import format_changes, list_digest, parse_changes
+from pushmirror.core.lists import format_changes, parse_changes
 from pushmirror.core.model import Event, Head, Heartbeat, Report, ScopeKind, TreeState, Update
-from pushmirror.core.wire import FORMAT, Fields
+from pushmirror.core.wire import FORMAT, Fields, canonical, digest
 from pushmirror.errors import MalformedMessage
 
 UPDATED = "tree.updated"
@@ -93,7 +93,7 @@ def parse_update(msg: Mapping[str, Any]) -> Update:
         max_clients=_optional_integer(fields, "max_clients"),
     )
     _check_chain(update)
-    _check_list(update)
+    _check_list(update, msg)
     return update
 
 
@@ -104,10 +104,10 @@ def _check_chain(update: Update) -> None:
         raise MalformedMessage("previous_digest belongs to every update but the first")
 
 
-def _check_list(update: Update) -> None:
+def _check_list(update: Update, msg: Mapping[str, Any]) -> None:
     if update.whole != (update.list_digest is None) or (update.whole and update.changes is not None):
         raise MalformedMessage("an update has either a list with its digest, or whole")
-    if update.changes is not None and list_digest(update.changes) != update.list_digest:
+    if update.changes is not None and digest(canonical(msg["list"])) != update.list_digest:
         raise MalformedMessage("the list is not the one of list_digest")
 
 

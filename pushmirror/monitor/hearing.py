@@ -114,7 +114,10 @@ def check_content(kind: str, msg: Mapping[str, Any]) -> None:
 def _verify(kind: str, envelope: Envelope, voices: Iterable[Voice]) -> str:
     """Return the name of whoever has signed: the publisher, or the node of a report."""
     publisher = envelope.msg.get("publisher")
-    voice = next((v for v in voices if v.publisher == publisher and envelope.topic == v.topic_start + kind), None)
+    known = tuple(voices)
+    if not known:
+        raise _NotProven("no keys are known")
+    voice = next((v for v in known if v.publisher == publisher and envelope.topic == v.topic_start + kind), None)
     if voice is None:
         raise _NotProven("no key is known here for this publisher and topic")
     if not kind.startswith(REPORT_PREFIX):

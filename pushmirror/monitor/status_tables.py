@@ -42,7 +42,14 @@ def show_status(answer: Answer, now_s: int) -> RenderableType:
 
 def make_table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
     """Return an empty table in the program's style; the columns in `right` hold numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        collapse_padding=True,
+    )
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return table
@@ -63,7 +70,9 @@ def show_ago(at_s: object, now_s: int) -> str:
     """Return how long ago a time in seconds since the epoch was."""
     if not isinstance(at_s, int):
         return "never"
-    return f"{format_duration_ms(max(0, now_s - at_s) * 1000)} ago"
+    seconds = max(0, now_s - at_s)
+    # Such times are whole seconds: no more is told than is known.
+    return f"{seconds} s ago" if seconds < 60 else f"{format_duration_ms(seconds * 1000)} ago"
 
 
 def show_lines(lines: Iterable[str], style: str = "yellow") -> Text:
@@ -87,6 +96,7 @@ def _show_serial(serial: object) -> str:
 def _show_subscriber(answer: Answer, now_s: int) -> Iterable[RenderableType]:
     yield Text(f"subscriber {show_value(answer.get('node'))}, pushmirror {show_value(answer.get('version'))}\n")
     yield _show_upstreams(_group(answer, "upstreams"))
+    yield Text()
     yield _show_mirrored(_group(answer, "trees"), now_s)
     remarks = [line for name, tree in _group(answer, "trees").items() for line in _remark(name, tree)]
     if remarks:
@@ -130,7 +140,7 @@ def _show_last_sync(last: object, now_s: int) -> Text:
     lag = "" if last.get("lag_ms") is None else f", lag {format_duration_ms(last['lag_ms'])}"
     volume = f"{format_count(last.get('files'), 'file')}, {format_bytes(last.get('bytes'))}"
     text = f" {show_ago(last.get('finished'), now_s)}: {show_value(last.get('scope'))}, {volume} in {duration}{lag}"
-    return show_state(last.get("outcome")) + Text(text)
+    return Text.assemble(show_state(last.get("outcome")), text)
 
 
 def _remark(name: str, tree: Answer) -> Iterable[str]:
@@ -153,9 +163,10 @@ def _remark(name: str, tree: Answer) -> Iterable[str]:
 def _show_publisher(answer: Answer, now_s: int) -> Iterable[RenderableType]:
     head = f"publisher {show_value(answer.get('name'))}, pushmirror {show_value(answer.get('version'))}"
     places = f"bus {show_value(answer.get('endpoint'))}, service {show_value(answer.get('service'))}"
-    yield Text(f"{head}\n{places}, heartbeat {show_value(answer.get('heartbeat'))}\n")
+    yield Text(f"{head}\n{places}\n")
     trees, nodes = _group(answer, "trees"), _group(answer, "nodes")
     yield _show_published(trees, now_s)
+    yield Text()
     if nodes:
         yield _show_nodes(nodes, trees, now_s)
     else:
@@ -168,35 +179,37 @@ def _show_publisher(answer: Answer, now_s: int) -> Iterable[RenderableType]:
 
 def _show_published(trees: Mapping[str, Answer], now_s: int) -> Table:
     numbers = ("serial", "sent", "kept from")
-    table = make_table("Trees", "name", *numbers, "last announced", "url", right=numbers)
+    table = make_table("Trees", "name", *numbers, "last announced", right=numbers)
     for name, tree in trees.items():
         at_ms = tree.get("last_announced_ms")
         announced = show_ago(at_ms // 1000 if isinstance(at_ms, int) else None, now_s)
         row = [show_value(tree.get(key)) for key in ("serial", "sent", "oldest")]
-        table.add_row(show_value(name), *row, announced, show_value(tree.get("url")))
+        table.add_row(show_value(name), *row, announced)
     return table
 
 
 def _show_nodes(nodes: Mapping[str, Answer], trees: Mapping[str, Answer], now_s: int) -> Table:
-    numbers = ("applied", "behind", "cleaned", "lag")
-    table = make_table("Nodes", "node", "tree", "last report", *numbers, "heard", right=numbers)
+    numbers = ("applied", "cleaned", "lag")
+    table = make_table("Nodes", "node", "tree", *numbers, "last report", right=numbers)
     for node, reports in sorted(nodes.items()):
         for tree, report in sorted(reports.items()):
             received_ms = report.get("received_ms")
+            ago = show_ago(received_ms // 1000 if isinstance(received_ms, int) else None, now_s)
             table.add_row(
                 show_value(node),
                 show_value(tree),
-                show_state(report.get("event")),
-                _show_serial(report.get("applied")),
-                _show_behind(trees.get(tree, {}).get("serial"), report.get("applied")),
+                _show_applied(trees.get(tree, {}).get("serial"), report.get("applied")),
                 _show_serial(report.get("cleaned")),
                 format_duration_ms(report.get("lag_ms")),
-                show_ago(received_ms // 1000 if isinstance(received_ms, int) else None, now_s),
+                Text.assemble(show_state(report.get("event")), f" {ago}"),
             )
     return table
 
 
-def _show_behind(serial: object, applied: object) -> Text:
+def _show_applied(serial: object, applied: object) -> Text:
+    """What a node has applied, with how far that is behind the newest serial."""
     if not isinstance(serial, int) or not isinstance(applied, int):
-        return Text(UNKNOWN)
-    return Text(str(max(0, serial - applied)), "green" if applied >= serial else "yellow")
+        return Text(_show_serial(applied))
+    if applied >= serial:
+        return Text(str(applied), "green")
+    return Text(f"{_show_serial(applied)} ({serial - max(0, applied)} behind)", "yellow")

@@ -54,12 +54,12 @@ def judge_progress(tree: str, last_job: int, progress: Progress) -> str | None:
         raise Refused(f"{tree}: the sync failed: {ended['reason']}")
     if state != "idle" or progress.tree.get("pending_paths"):
         return None
-    return _tell_end(tree, ended) + _tell_rest(progress.tree)
+    return _tell_end(tree, ended, progress.tree) + _tell_rest(progress.tree)
 
 
-def _tell_end(tree: str, job: Job | None) -> str:
+def _tell_end(tree: str, job: Job | None, found: Mapping[str, Any]) -> str:
     if job is None:
-        return f"{tree}: nothing was pending"
+        return f"{tree}: in step with serial {found.get('applied')}, no further job was needed"
     volume = f"{format_count(job['files'], 'file')}, {format_bytes(job['bytes'])}, {job['deleted']} deleted"
     return f"{tree}: applied serial {job['serial']} in {format_duration_ms(job['duration_ms'])}: {volume}"
 

@@ -65,6 +65,15 @@ class Dispatcher:
         self._look = self._reactor.callLater(delay_s, self._choose)
 
     def _choose(self) -> None:
+        sleep_s = _LONGEST_SLEEP_S
+        try:
+            sleep_s = self._start_due()
+        except Exception:  # the ledger's disk is full, for example: this loop survives it
+            log.exception("what to do next could not be found out; it is tried again in a minute")
+        self._look_in(sleep_s)
+
+    def _start_due(self) -> float:
+        """Start what is due; returns after how many seconds to look again."""
         now_ms = self._clock_ms()
         records = self._ledger.trees()
         needs = [self.needs(records[name]) for name in self._trees]
@@ -72,7 +81,7 @@ class Dispatcher:
         for due in choice.start:
             self._start(due)
         sleep_ms = _LONGEST_SLEEP_S * 1000 if choice.wake_at_ms is None else choice.wake_at_ms - now_ms
-        self._look_in(min(_LONGEST_SLEEP_S, max(0.001, sleep_ms / 1000)))
+        return min(_LONGEST_SLEEP_S, max(0.001, sleep_ms / 1000))
 
     def needs(self, record: TreeRecord) -> Needs:
         """Return what there is to do for the tree of `record`."""
@@ -99,7 +108,14 @@ class Dispatcher:
 
     def _start(self, due: Due) -> None:
         parts = self._trees[due.tree]
-        job = Job(self._reactor, parts, due.work, self._ledger, self._runner, self._clock_ms, self._tell)
+        try:
+            job = Job(self._reactor, parts, due.work, self._ledger, self._runner, self._clock_ms, self._tell)
+        except Exception as error:  # the others go on
+            log.exception("tree %s: a job could not be begun", due.tree)
+            judgement = Judgement(Outcome.FAILED, f"a fault of this program: {error!r}")
+            self._record_failure(due.tree, judgement, self._clock_ms())
+            self.poke()
+            return
         ended: Deferred[None] = Deferred.fromCoroutine(self._run(job))
         self._running[due.tree] = ended
         ended.addBoth(self._forget, due.tree)
@@ -123,6 +139,7 @@ class Dispatcher:
             raise
         else:
             record = job.finish("done", None, 0)
+            self._ledger.succeed(record.tree)
             log.info(
                 "tree %s: applied serial %d: %d files, %d bytes, %d deleted",
                 record.tree, record.serial, record.files, record.bytes, record.deleted,
@@ -164,8 +181,7 @@ class Dispatcher:
         self._stopping = True
         if self._look is not None and self._look.active():
             self._look.cancel()
-        for tree in self._running:
-            self._runner.stop(tree, "the daemon was stopped")
+        self._runner.close("the daemon was stopped")
         return DeferredList([_echo(ended) for ended in self._running.values()])
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from pushmirror.core.changes import merge, settle
 from pushmirror.core.lists import format_changes, parse_changes
 from pushmirror.core.model import ChangeList, Head, Update
-from pushmirror.core.paths import TreePath
+from pushmirror.core.paths import TreePath, ancestors
 from pushmirror.core.wire import canonical
 from pushmirror.errors import StateError, UsageError
 from pushmirror.subscriber.records import NEVER, Deletion, JobRecord, PendingUpdate, TreeRecord
@@ -110,10 +110,12 @@ class Ledger:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield self._database
+            self._database.execute("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            # A full disk may have rolled it back already, and a commit that failed may not have.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
             raise
-        self._database.execute("COMMIT")
 
     # --- trees
 
@@ -170,9 +172,9 @@ class Ledger:
         """
         with self._transaction() as database:
             database.execute("DELETE FROM pending WHERE tree = ?", (tree,))
-            database.execute("UPDATE deletions SET serial = ? WHERE tree = ?", (head.serial, tree))
             _update(database, tree, epoch=head.epoch, announced=head.serial, digest=head.digest, missing_since_ms=None)
             if not same_history:
+                database.execute("UPDATE deletions SET serial = ? WHERE tree = ?", (head.serial, tree))
                 database.execute(
                     "UPDATE trees SET applied = ?, generation = generation + 1 WHERE tree = ?", (NEVER, tree)
                 )
@@ -186,8 +188,7 @@ class Ledger:
         head = self.head(tree)
         with self._transaction() as database:
             _update(database, tree, retry_at_ms=None, entries=0)
-            if head is not None:
-                _insert_pending(database, tree, head.serial, now_ms, now_ms, 0, None, None)
+            _insert_pending(database, tree, head.serial if head else NEVER, now_ms, now_ms, 0, None, None)
 
     def want_paths(self, tree: str, changes: ChangeList, now_ms: int) -> None:
         """Make `changes` pending at the serial that is announced: the operator asked for them.
@@ -246,7 +247,8 @@ class Ledger:
                 values,
             )
             database.execute(
-                "DELETE FROM jobs WHERE tree = ? AND job <= (SELECT max(job) FROM jobs WHERE tree = ?) - ?",
+                "DELETE FROM jobs WHERE tree = ?"
+                " AND job <= (SELECT job FROM jobs WHERE tree = ? ORDER BY job DESC LIMIT 1 OFFSET ?)",
                 (record.tree, record.tree, _KEPT_JOBS),
             )
 
@@ -289,10 +291,11 @@ class Ledger:
                 return False
             applied = row["applied"]
             lowest = min(serial, applied + 1) if applied != NEVER else serial
+            earlier = _serials_of_covered(database, tree, deletions := tuple(deletions))
             database.executemany("DELETE FROM deletions WHERE tree = ? AND path = ?", [(tree, p) for p in settled])
             database.executemany(
                 "INSERT OR IGNORE INTO deletions (tree, path, serial, due_ms) VALUES (?, ?, ?, ?)",
-                [(tree, path, lowest, due_ms) for path in deletions],
+                [(tree, path, min(lowest, earlier.get(path, lowest)), due_ms) for path in deletions],
             )
             database.execute("DELETE FROM pending WHERE tree = ? AND serial <= ?", (tree, serial))
             _update(
@@ -311,6 +314,10 @@ class Ledger:
             if counts:
                 database.execute("UPDATE trees SET failures = failures + 1 WHERE tree = ?", (tree,))
             _update(database, tree, reason=reason, retry_at_ms=retry_at_ms, hopeless=int(hopeless))
+
+    def succeed(self, tree: str) -> None:
+        """Forget the failures of `tree`: a job has done what it was to do."""
+        self._set(tree, failures=0, hopeless=0, retry_at_ms=None, reason=None)
 
     def wait_for_missing(self, tree: str, reason: str, now_ms: int, retry_at_ms: int) -> None:
         """Record that puts of `tree` were not at its upstream; the first time starts the clock of ``missing_wait``."""
@@ -363,6 +370,19 @@ class Ledger:
 def _update(database: sqlite3.Connection, tree: str, **values: object) -> None:
     assignments = ", ".join(f"{column} = ?" for column in values)
     database.execute(f"UPDATE trees SET {assignments} WHERE tree = ?", (*values.values(), tree))  # noqa: S608 - keywords
+
+
+def _serials_of_covered(
+    database: sqlite3.Connection, tree: str, deletions: tuple[TreePath, ...]
+) -> dict[TreePath, int]:
+    """Return, for those of `deletions` that pending ones lie below, the lowest serial of these: it stays undone."""
+    covering = set(deletions)
+    found: dict[TreePath, int] = {}
+    for row in database.execute("SELECT path, serial FROM deletions WHERE tree = ?", (tree,)):
+        for above in ancestors(bytes(row["path"])):
+            if above in covering:
+                found[above] = min(row["serial"], found.get(above, row["serial"]))
+    return found
 
 
 def _insert_pending(

@@ -50,7 +50,10 @@ class Mirror:
 
     def clear_staging(self) -> None:
         """Remove the staging folder with what is in it, links unfollowed. Raises OSError."""
-        if os.path.lexists(self._staging):
+        mode = _mode(self._staging)
+        if mode is not None and not stat.S_ISDIR(mode):
+            os.unlink(self._staging)
+        elif mode is not None:
             shutil.rmtree(self._staging)
 
     def keeps_nanoseconds(self) -> bool:

@@ -66,7 +66,7 @@ class Reporter:
             deleted=record.deleted,
             duration_ms=max(0, duration_ms),
             lag_ms=record.lag_ms,
-            exit_code=None if record.exit_code is None else max(0, record.exit_code),
+            exit_code=record.exit_code,
             reason=None if record.reason is None else record.reason[:MAX_REASON_LENGTH],
         )
         self._waiting.append(seal(self._compose(report), self._key))

@@ -23,7 +23,7 @@ from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from pushmirror.core.command import Command
-from pushmirror.core.exits import Judgement, judge_exit
+from pushmirror.core.exits import Judgement, Outcome, judge_exit
 from pushmirror.core.model import StageKind
 from pushmirror.core.output import Items, Notes, parse_items, parse_notes
 from pushmirror.core.source import Source
@@ -69,6 +69,7 @@ class Runner:
         self._folder = folder
         self._environment = clean_environment(environment)
         self._running: dict[str, _Run] = {}
+        self._closed_because: str | None = None
         try:
             self._program = sh.Command(program)
         except sh.CommandNotFound as error:
@@ -78,6 +79,9 @@ class Runner:
         self, tree: str, kind: StageKind, command: Command, source: Source, limits: Limits, lock: int
     ) -> RunResult:
         """Run `command` for `tree`; at most one runs per tree. `lock` is the descriptor that rsync inherits."""
+        if self._closed_because is not None:
+            ended = Judgement(Outcome.RETRY, self._closed_because)
+            return RunResult(-signal.SIGTERM, Items(), Notes(), ended)
         folder = self._folder / tree
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         run = _Run(self._reactor, self._program, self._environment, folder, command, limits)
@@ -99,6 +103,12 @@ class Runner:
         """End the run of `tree`, if there is one."""
         if tree in self._running:
             self._running[tree].end(reason)
+
+    def close(self, reason: str) -> None:
+        """End every run, and start no more: a job may just be between two of them."""
+        self._closed_because = reason
+        for run in self._running.values():
+            run.end(reason)
 
 
 def _parse(folder: Path, source: Source) -> tuple[Items, Notes]:
@@ -146,8 +156,10 @@ class _Run:
         ):
             try:
                 self._spawn(given, output, messages, lock)
-            except OSError as error:
-                self._ended.callback(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
+            except (OSError, sh.ForkException) as error:
+                # What failed in the forked child is only told as text.
+                missing = isinstance(error, FileNotFoundError) or "FileNotFoundError" in str(error)
+                self._ended.callback(_NOT_FOUND if missing else _NOT_EXECUTABLE)
                 return self._ended
         self._watch.start(_WATCH_EVERY_S, now=False)
         return self._ended
@@ -177,12 +189,13 @@ class _Run:
     def _finish(self) -> None:
         self._reactor.removeReader(self._end_of_process)
         self._end_of_process.close()
+        # Before it is waited for: until then nobody else can be given the number of the group.
+        self._signal(signal.SIGKILL)
         code = int(self._process.wait())
         if self._watch.running:
             self._watch.stop()
         if self._kill is not None and self._kill.active():
             self._kill.cancel()
-        self._signal(signal.SIGKILL)
         self._ended.callback(code)
 
     def end(self, reason: str) -> None:

@@ -12,15 +12,25 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol
 from twisted.web.client import Agent, ResponseDone
 from twisted.web.http import PotentialDataLoss
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
 
-from pushmirror.core.lists import MAX_LIST_BYTES, list_digest, parse_changes
+from pushmirror.core.lists import MAX_LIST_BYTES, parse_changes
 from pushmirror.core.messages import STATE, UPDATED, parse_state, parse_update, topic
 from pushmirror.core.model import ChangeList, TreeState, Update
-from pushmirror.core.wire import MAX_MESSAGE_BYTES, Fields, digest, open_envelope, open_envelope_object, parse_object
+from pushmirror.core.wire import (
+    MAX_MESSAGE_BYTES,
+    Fields,
+    canonical,
+    digest,
+    open_envelope,
+    open_envelope_object,
+    parse_object,
+)
 from pushmirror.errors import MalformedMessage, PushmirrorError, ServiceError
 from pushmirror.keys import PublicKey, verify_envelope
 
@@ -108,8 +118,9 @@ class ServiceClient:
             raise MalformedMessage("the history is of another tree")
         changes = update.changes
         if changes is None and not update.whole:
-            changes = parse_changes(fields.object("list"))
-            if list_digest(changes) != update.list_digest:
+            listed = fields.object("list")
+            changes = parse_changes(listed)
+            if digest(canonical(listed)) != update.list_digest:
                 raise MalformedMessage("the list is not the one of list_digest")
         return FetchedUpdate(update, digest(envelope.signed), changes)
 
@@ -117,12 +128,13 @@ class ServiceClient:
         """Hand in a signed report. Raises ServiceError when it is not taken."""
         request = self._client.post(
             f"{self._url}/v1/reports",
-            data=body,
+            data=_Body(body),
             headers={"Content-Type": ["application/json"]},
             allow_redirects=False,
             unbuffered=True,
         )
         response = await _in_time(self._reactor, request, _STATE_TIMEOUT_S)
+        response.deliverBody(_Unwanted())
         if response.code not in (_OK, _NO_CONTENT):
             raise ServiceError(f"{self._url} did not take a report: it answered {response.code}")
 
@@ -132,6 +144,8 @@ class ServiceClient:
 
     async def _read(self, url: str, reader: _Lines) -> None:
         response = await self._client.get(url, allow_redirects=False, unbuffered=True)
+        if response.code != _OK:
+            response.deliverBody(_Unwanted())
         if response.code == _GONE:
             raise HistoryGone(f"{self._url} does not keep the updates that were asked for")
         if response.code != _OK:
@@ -202,4 +216,34 @@ class _Lines(Protocol):
     def _abort(self) -> None:
         transport: Any = self.transport
         if transport is not None:
-            transport.abortConnection()
+            transport.loseConnection()
+
+
+class _Unwanted(Protocol):
+    """Ends the connection of an answer whose body is of no interest; one that is not read would stay open."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.loseConnection()
+
+
+@implementer(IBodyProducer)
+class _Body:
+    """The body of a request, written at once; what treq makes of bytes needs the global reactor."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """All is written."""
+
+    def resumeProducing(self) -> None:
+        """All is written."""
+
+    def stopProducing(self) -> None:
+        """All is written."""

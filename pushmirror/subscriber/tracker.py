@@ -37,7 +37,7 @@ class _CatchingUp:
     """Ask for the state in any case: something that was heard contradicts what was believed before."""
 
 
-class _Forked(Exception):
+class _Forked(ServiceError):
     """The history that the service handed out does not follow on what was heard."""
 
 
@@ -64,6 +64,7 @@ class Tracker:
         self._doubted_ms: dict[str, int] = {}
         self._started_s = 0.0
         self._first_contact: Any = None
+        self._stopped = False
 
     def start(self) -> None:
         """Ask the service about every tree: what was missed while this daemon did not run, or where a new tree is."""
@@ -74,6 +75,7 @@ class Tracker:
 
     def stop(self) -> None:
         """Leave off whatever is being asked."""
+        self._stopped = True
         if self._first_contact is not None and self._first_contact.active():
             self._first_contact.cancel()
         for under_way in tuple(self._under_way.values()):
@@ -135,9 +137,9 @@ class Tracker:
             update.tree, update.serial, update.changed, update.deleted, ", the whole tree" if update.whole else "",
         )  # fmt: skip
 
-    def _start_over(self, tree: str, head: Head, at_ms: int) -> None:
+    def _start_over(self, tree: str, head: Head, at_ms: int, *, forked: bool = False) -> None:
         before = self._ledger.head(tree)
-        same = before is not None and before.epoch == head.epoch and before.serial < head.serial
+        same = not forked and before is not None and before.epoch == head.epoch and before.serial < head.serial
         self._ledger.start_over(tree, head, at_ms, self._clock_ms(), same_history=same)
         if before is not None:
             log.warning(
@@ -180,6 +182,8 @@ class Tracker:
                 if await self._ask_service(tree):
                     return
             except (ServiceError, MalformedMessage) as error:
+                if self._stopped:
+                    return
                 log.warning("tree %s: the service of its upstream is of no help: %s", tree, error)
             if delay_s is not None:
                 await deferLater(self._reactor, delay_s)
@@ -188,31 +192,39 @@ class Tracker:
     def _give_up(self, tree: str) -> None:
         catching, head = self._catching[tree], self._ledger.head(tree)
         wanted = catching.wanted
-        if wanted is not None and (head is None or wanted != head):
+        # What is believed may have moved on meanwhile, also to a younger epoch; nobody goes back to what was wanted.
+        if wanted is not None and judge_head(head, wanted) in (Verdict.NEW_EPOCH, Verdict.GAP, Verdict.FORK):
             self._start_over(tree, wanted, catching.at_ms)
 
     async def _ask_service(self, tree: str) -> bool:
         """Fetch what was missed, or learn that it is not to be had. Returns whether all that was wanted is known."""
         catching = self._catching[tree]
-        complete = await self._fetch(tree)
+        complete = forked = False
+        try:
+            complete = await self._fetch(tree)
+        except _Forked:
+            forked = True
         head = self._ledger.head(tree)
         if complete and not catching.doubt and (catching.wanted is None or _covers(head, catching.wanted)):
             return True
-        catching.doubt = False
         state = await self._client.state(tree)
+        catching.doubt = False
         verdict = judge_state(self._ledger.head(tree), state)
-        if verdict in (Verdict.NEW_EPOCH, Verdict.FORK):
-            self._start_over(tree, state.head, self._clock_ms())
+        if verdict in (Verdict.NEW_EPOCH, Verdict.FORK) or (forked and verdict is Verdict.GAP):
+            self._start_over(tree, state.head, self._clock_ms(), forked=forked)
+            return True
         return verdict is not Verdict.GAP
 
     async def _fetch(self, tree: str) -> bool:
-        """Record the updates after what was heard. Returns False when they are not to be had."""
+        """Record the updates after what was heard. Returns False when they are not kept. Raises _Forked, ServiceError."""
         try:
             while (head := self._ledger.head(tree)) is not None:
                 if not await self._client.updates(tree, head.epoch, head.serial, self._take_fetched):
                     return True
+                if self._ledger.head(tree) == head:
+                    raise ServiceError("it hands out updates that were not asked for")
                 self._changed(tree)
-        except (HistoryGone, _Forked):
+        except HistoryGone:
             pass
         return False
 
@@ -221,7 +233,7 @@ class Tracker:
         if verdict is Verdict.NEXT:
             self._announce(fetched)
         elif verdict is not Verdict.NOTHING_NEW:
-            raise _Forked
+            raise _Forked("the history does not follow on what was heard")
 
 
 def _covers(head: Head | None, wanted: Head) -> bool:

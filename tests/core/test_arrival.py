@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushmirror.core.arrival import Arrival, judge_arrival, reliable_surplus
+from pushmirror.core.arrival import Arrival, judge_arrival, reliable_surplus, still_incomplete
 from pushmirror.core.output import Items, Notes
 from pushmirror.core.paths import TreePath
 from tests.core.strategies import paths
@@ -75,6 +75,13 @@ def test_nothing_is_lost(data: st.DataObject) -> None:
     assert notes.vanished | notes.unreadable <= {*arrival.missing, *arrival.incomplete}
     assert [*arrival.missing] == sorted(set(arrival.missing))
     assert [*arrival.incomplete] == sorted(set(arrival.incomplete))
+
+
+def test_what_stays_incomplete() -> None:
+    """A path stays incomplete until a list names it again; what is incomplete now is added, sorted and once."""
+    before, listed, now = tree_paths("b", "a", "c"), tree_paths("b", "c", "e"), tree_paths("d", "c", "a")
+    assert still_incomplete(before, listed, now) == tree_paths("a", "c", "d")
+    assert still_incomplete((), listed, ()) == ()
 
 
 # What a dry run would delete, what was unreadable; what of it is surplus.

@@ -19,7 +19,6 @@ from pushmirror.core.source import Source, parse_source
 from tests.support.rsyncd import RsyncDaemon
 from tests.support.trees import ODD_NAMES
 
-
 pytestmark = pytest.mark.slow
 
 

@@ -106,6 +106,21 @@ def test_choice(trees: list[Needs], slots: int) -> None:
     assert choice.wake_at_ms == min((due.at_ms for due in found if due.at_ms > NOW), default=None)
 
 
+def test_order_and_waking() -> None:
+    """Whatever has waited longest starts first, and the earliest of what is to come decides when to look again."""
+    trees = [
+        replace(SYNCED, tree="late", pending_since_ms=NOW - 2_001),
+        replace(SYNCED, tree="soon", pending_since_ms=NOW - 1_000),
+        replace(SYNCED, tree="early", pending_since_ms=NOW - 9_000),
+        replace(SYNCED, tree="sooner", deletion_due_ms=NOW + 500),
+        replace(SYNCED, tree="idle"),
+    ]
+    early, late = Due(NOW - 7_000, Work.LIST, "early"), Due(NOW - 1, Work.LIST, "late")
+    for order in (trees, trees[::-1]):
+        assert [choose(order, NOW, slots).start for slots in (0, 1, 2)] == [(), (early,), (early, late)]
+        assert choose(order, NOW, 1).wake_at_ms == NOW + 500
+
+
 @given(all_needs)
 def test_waking_is_enough(trees: list[Needs]) -> None:
     """Nothing becomes due between now and the time to wake, and something is due then."""

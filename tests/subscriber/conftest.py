@@ -1,0 +1,61 @@
+"""What the subscriber's tests share: a reactor that is turned by hand, a ledger, and an upstream with a real service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.epollreactor import EPollReactor
+
+from pushmirror.subscriber.ledger import Ledger
+from tests.subscriber.upstream import IDENTITY, TREE, Upstream
+
+Spin = Callable[..., None]
+
+
+@pytest.fixture
+def reactor() -> Iterator[Any]:
+    """A reactor of its own, with its thread pool running, that turns only while a test spins it."""
+    reactor: Any = EPollReactor()
+    reactor.startRunning(installSignalHandlers=False)
+    reactor.iterate(0)
+    yield reactor
+    for call in reactor.getDelayedCalls():
+        call.cancel()
+    reactor.removeAll()
+    reactor.getThreadPool().stop()
+
+
+@pytest.fixture
+def spin(reactor: Any) -> Spin:
+    """Turns the reactor until a condition holds; fails at the deadline."""
+
+    def turn_until(condition: Callable[[], object], deadline_seconds: float = 20) -> None:
+        deadline = time.monotonic() + deadline_seconds
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+            reactor.iterate(0.01)
+
+    return turn_until
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger that knows the tree."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.open_tree(TREE, IDENTITY)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def upstream(reactor: Any, spin: Spin, tmp_path: Path) -> Iterator[Upstream]:
+    """A publisher whose HTTP service listens; what is on its bus is in the hands of the test."""
+    upstream = Upstream(reactor, tmp_path)
+    yield upstream
+    stopped = upstream.stop()
+    spin(lambda: stopped.called)
+    upstream.close()
