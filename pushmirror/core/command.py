@@ -26,6 +26,8 @@ _LISTED = ("--from0", "--files-from=-", "--modify-window=-1")
 _PUT = ("--ignore-missing-args", "-ii", "--info=name2")
 """What is missing upstream must not delete; and everything that is there is itemised, so that what is missing is known."""
 
+_PROGRESS = ("--info=progress2",)
+
 _SURPLUS = ("-n", "-r", "-i", "--delete", "--existing", "--ignore-existing", "--ignore-errors")
 """Only under ``-n`` may ``--ignore-errors`` be used: what lies below an unreadable directory is dropped from the list."""
 
@@ -81,10 +83,10 @@ def _stage_options(kind: StageKind, tree: str, options: RunOptions) -> tuple[str
     table = {
         StageKind.PLAN: ("-n", "-r", "-i", "--delete", "--ignore-errors"),
         StageKind.LISTING: ("-n", "-r", *_PUT),
-        StageKind.METADATA: (*_PUT, aside, f"--link-dest={tree}"),
-        StageKind.PAYLOAD: (*_PUT, aside),
-        StageKind.DIRECTORIES: (*_PUT, "-r", aside),
-        StageKind.WHOLE: ("-r", "-i", aside),
+        StageKind.METADATA: (*_PUT, *_PROGRESS, aside, f"--link-dest={tree}"),
+        StageKind.PAYLOAD: (*_PUT, *_PROGRESS, aside),
+        StageKind.DIRECTORIES: (*_PUT, *_PROGRESS, "-r", aside),
+        StageKind.WHOLE: ("-r", "-i", *_PROGRESS, aside),
         StageKind.SURPLUS: _SURPLUS,
         StageKind.DELETE: ("--delete-missing-args", "--force", "--existing", "--ignore-existing", "-i"),
     }

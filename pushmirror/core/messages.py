@@ -193,6 +193,8 @@ def parse_report(kind: str, msg: Mapping[str, Any]) -> Report:
         files=fields.integer("files"),
         bytes=fields.integer("bytes"),
         deleted=fields.integer("deleted"),
+        files_total=_optional_integer(fields, "files_total"),
+        bytes_total=_optional_integer(fields, "bytes_total"),
         duration_ms=fields.integer("duration_ms"),
         lag_ms=_optional_integer(fields, "lag_ms"),
         exit_code=_optional_integer(fields, "exit_code", lowest=-_MAX_SIGNAL),

@@ -115,6 +115,9 @@ class Report:
     files: int = 0
     bytes: int = 0
     deleted: int = 0
+    files_total: int | None = None
+    """What there is to do in all, as far as it is known; told by ``sync.progress``."""
+    bytes_total: int | None = None
     duration_ms: int = 0
     lag_ms: int | None = None
     exit_code: int | None = None

@@ -10,12 +10,14 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.model import Event
+from pushmirror.core.progress import Progress
 from pushmirror.core.schedule import Due, Needs, busy_delay_ms, choose, retry_delay_ms, tree_state
-from pushmirror.subscriber.job import Job, JobStopped
+from pushmirror.subscriber.job import Job
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import TreeParts
 from pushmirror.subscriber.records import JobRecord, TreeRecord
 from pushmirror.subscriber.runner import Runner
+from pushmirror.subscriber.runs import JobStopped
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class Dispatcher:
         max_jobs: int,
         clock_ms: Callable[[], int],
         random: Callable[[], float],
-        tell: Callable[[Event, JobRecord], None],
+        tell: Callable[[Event, JobRecord, Progress | None], None],
         awaits_head: Callable[[str], bool],
     ) -> None:
         self._reactor = reactor
@@ -50,6 +52,7 @@ class Dispatcher:
         self._tell = tell
         self._awaits_head = awaits_head
         self._running: dict[str, Deferred[None]] = {}
+        self._jobs: dict[str, Job] = {}
         self._look: Any = None
         self._stopping = False
 
@@ -124,7 +127,22 @@ class Dispatcher:
         if result is not None:
             log.error("tree %s: a job ended by a fault of this program: %s", tree, result.getTraceback())
         self._running.pop(tree, None)
+        self._jobs.pop(tree, None)
         self.poke()
+
+    def _tell_of_job(self, event: Event, record: JobRecord) -> None:
+        self._tell(event, record, None)
+
+    def tell_progress(self) -> None:
+        """Report how far every running job is. To be called every few seconds."""
+        for tree, job in self._jobs.items():
+            progress = self._runner.progress(tree)
+            if progress is not None:
+                self._tell(Event.PROGRESS, job.record, progress)
+
+    def progress(self, tree: str) -> Progress | None:
+        """Return how far the running job of `tree` is, if it has told."""
+        return self._runner.progress(tree)
 
     async def _run(self, job: Job) -> None:
         try:
@@ -144,7 +162,7 @@ class Dispatcher:
                 "tree %s: applied serial %d: %d files, %d bytes, %d deleted",
                 record.tree, record.serial, record.files, record.bytes, record.deleted,
             )  # fmt: skip
-            self._tell(Event.COMPLETED, record)
+            self._tell(Event.COMPLETED, record, None)
 
     def _record_stop(self, job: Job, stopped: JobStopped) -> None:
         tree, judgement = job.record.tree, stopped.judgement
@@ -158,7 +176,7 @@ class Dispatcher:
             self._record_failure(tree, judgement, now_ms)
         record = job.finish("waiting" if stopped.missing else "failed", judgement.reason, stopped.code)
         log.warning("tree %s: %s", tree, judgement.reason)
-        self._tell(Event.FAILED, record)
+        self._tell(Event.FAILED, record, None)
 
     def _wait_for_missing(self, tree: str, reason: str, now_ms: int) -> None:
         since_ms = self._ledger.tree(tree).missing_since_ms or now_ms

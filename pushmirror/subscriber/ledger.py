@@ -28,6 +28,7 @@ _SCHEMA = """
 CREATE TABLE trees (
     tree TEXT PRIMARY KEY,
     identity TEXT NOT NULL,
+    shape TEXT NOT NULL DEFAULT '',
     generation INTEGER NOT NULL DEFAULT 0,
     epoch TEXT, announced INTEGER, digest TEXT,
     applied INTEGER NOT NULL DEFAULT -1,
@@ -133,6 +134,20 @@ class Ledger:
             database.execute("INSERT INTO trees (tree, identity) VALUES (?, ?)", (tree, identity))
         return row is not None
 
+    def note_shape(self, tree: str, shape: str, now_ms: int) -> bool:
+        """Record which part of `tree` is mirrored, and how. Another `shape` than before makes the whole tree pending.
+
+        Returns True when it was another one.
+        """
+        row = self._database.execute("SELECT shape, last_full_sync_ms FROM trees WHERE tree = ?", (tree,)).fetchone()
+        if row["shape"] == shape:
+            return False
+        known = row["last_full_sync_ms"] is not None
+        if known:
+            self.want_whole(tree, now_ms)
+        self._set(tree, shape=shape)
+        return known
+
     def tree(self, tree: str) -> TreeRecord:
         """Return the record of `tree`, which `open_tree` has made."""
         row = self._database.execute(f"{_TREE_QUERY} WHERE t.tree = ?", (tree,)).fetchone()
@@ -162,6 +177,10 @@ class Ledger:
         paths = 0 if changes is None else _count_paths(changes)
         with self._transaction() as database:
             _update(database, tree, epoch=update.epoch, announced=update.serial, digest=digest)
+            # A tree that waits for what was missing upstream waits for just this.
+            database.execute(
+                "UPDATE trees SET retry_at_ms = NULL WHERE tree = ? AND missing_since_ms IS NOT NULL", (tree,)
+            )
             _insert_pending(database, tree, update.serial, update.at_ms, now_ms, paths, changes, update.root_mtime_ns)
 
     def start_over(self, tree: str, head: Head, at_ms: int, now_ms: int, *, same_history: bool) -> None:
@@ -181,13 +200,10 @@ class Ledger:
             _insert_pending(database, tree, head.serial, at_ms, now_ms, 0, None, None)
 
     def want_whole(self, tree: str, now_ms: int) -> None:
-        """Make the whole of `tree` pending at the serial that is announced: the operator asked for it.
-
-        That also says that the folder is as it should be, even if it is empty where it had entries before.
-        """
+        """Make the whole of `tree` pending at the serial that is announced, whatever is applied."""
         head = self.head(tree)
         with self._transaction() as database:
-            _update(database, tree, retry_at_ms=None, entries=0)
+            _update(database, tree, retry_at_ms=None)
             _insert_pending(database, tree, head.serial if head else NEVER, now_ms, now_ms, 0, None, None)
 
     def want_paths(self, tree: str, changes: ChangeList, now_ms: int) -> None:

@@ -60,6 +60,8 @@ class Operations:
         if paths:
             self._ledger.want_paths(tree, ChangeList(directories=_trusted(paths)), self._clock_ms())
         elif request.get("full"):
+            # The operator says that the folder is as it should be, also if it is empty where it had entries before.
+            self._ledger.set_entries(tree, 0)
             self._ledger.want_whole(tree, self._clock_ms())
         self._ledger.retry_now(tree)
         log.info("tree %s: the operator asks for a sync", tree)

@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from pushmirror.core.messages import MAX_REASON_LENGTH, format_report, report_kind, topic
 from pushmirror.core.model import Event, Report
+from pushmirror.core.progress import Progress
 from pushmirror.core.wire import compose
 from pushmirror.errors import ServiceError
 from pushmirror.keys import PrivateKey, seal
@@ -49,8 +50,8 @@ class Reporter:
         self._sending: Deferred[None] | None = None
         self._counter = 0
 
-    def tell(self, event: Event, record: JobRecord, tree: TreeRecord) -> None:
-        """Report `event` of the job `record`, which left its tree as `tree`."""
+    def tell(self, event: Event, record: JobRecord, tree: TreeRecord, progress: Progress | None = None) -> None:
+        """Report `event` of the job `record`, which left its tree as `tree`; `progress` of what it does now."""
         duration_ms = (record.finished_ms or self._clock_ms()) - record.started_ms
         report = Report(
             event=event,
@@ -61,8 +62,10 @@ class Reporter:
             applied=tree.applied,
             cleaned=tree.cleaned,
             scope=record.scope,
-            files=record.files,
-            bytes=record.bytes,
+            files=record.files if progress is None else progress.files_done,
+            bytes=record.bytes if progress is None else progress.bytes_done,
+            files_total=None if progress is None else progress.files_total,
+            bytes_total=None if progress is None else progress.bytes_total,
             deleted=record.deleted,
             duration_ms=max(0, duration_ms),
             lag_ms=record.lag_ms,

@@ -26,11 +26,13 @@ from pushmirror.core.command import Command
 from pushmirror.core.exits import Judgement, Outcome, judge_exit
 from pushmirror.core.model import StageKind
 from pushmirror.core.output import Items, Notes, parse_items, parse_notes
+from pushmirror.core.progress import Progress, parse_progress
 from pushmirror.core.source import Source
 from pushmirror.errors import StateError
 
 _WATCH_EVERY_S = 0.5
 _KILL_AFTER_S = 5.0
+_TAIL_BYTES = 4096
 _ANY_CODE = tuple(range(256))
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
@@ -99,6 +101,10 @@ class Runner:
             judgement = Judgement(judge_exit(kind, -signal.SIGTERM, notes).outcome, run.ended_because)
         return RunResult(code, items, notes, judgement)
 
+    def progress(self, tree: str) -> Progress | None:
+        """Return how far the run of `tree` is, or None when there is none or it has not told yet."""
+        return self._running[tree].told if tree in self._running else None
+
     def stop(self, tree: str, reason: str) -> None:
         """End the run of `tree`, if there is one."""
         if tree in self._running:
@@ -143,6 +149,7 @@ class _Run:
         self._last_progress = 0.0
         self._progress = -1
         self.ended_because: str | None = None
+        self.told: Progress | None = None
 
     def start(self, lock: int) -> Deferred[int]:
         """Start rsync; the result fires with its exit code, negative for a signal."""
@@ -215,6 +222,7 @@ class _Run:
 
     def _check(self) -> None:
         now = self._reactor.seconds()
+        self.told = parse_progress(self._tail()) or self.told
         progress = self._measure()
         if progress != self._progress:
             self._progress, self._last_progress = progress, now
@@ -225,6 +233,11 @@ class _Run:
             self.end(f"rsync took longer than {limits.wall_clock_s:.0f} s")
         elif self._printed() > limits.output_bytes:
             self.end(f"rsync printed more than {limits.output_bytes} bytes")
+
+    def _tail(self) -> bytes:
+        with (self._folder / "output").open("rb") as output:
+            output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return output.read(_TAIL_BYTES)
 
     def _printed(self) -> int:
         return sum((self._folder / name).stat().st_size for name in ("output", "messages"))

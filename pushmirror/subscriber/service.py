@@ -19,6 +19,7 @@ from pushmirror.bus.zeromq import ZeroMQReceiver
 from pushmirror.control.server import ControlServer
 from pushmirror.core.messages import HEARTBEAT, UPDATED, topic
 from pushmirror.core.model import Event
+from pushmirror.core.progress import Progress
 from pushmirror.errors import StateError
 from pushmirror.keys import PrivateKey, load_private_key
 from pushmirror.settings.subscriber import SubscriberSettings, Upstream
@@ -37,6 +38,7 @@ from pushmirror.subscriber.tracker import Tracker
 log = logging.getLogger(__name__)
 
 _WATCH_SILENCE_S = 1.0
+_TELL_PROGRESS_S = 5.0
 
 
 def read_clock_ms() -> int:
@@ -61,7 +63,7 @@ def make_service(settings: SubscriberSettings, reactor: Any) -> Any:
         settings.max_jobs,
         read_clock_ms,
         random.random,
-        lambda event, record: upstreams[trees[record.tree].settings.upstream].tell(event, record),
+        lambda event, record, progress: upstreams[trees[record.tree].settings.upstream].tell(event, record, progress),
         lambda tree: upstreams[trees[tree].settings.upstream].tracker.is_awaiting_head(tree),
     )
     for name, upstream in settings.upstreams.items():
@@ -72,7 +74,7 @@ def make_service(settings: SubscriberSettings, reactor: Any) -> Any:
     status = Status(settings.name, listeners, upstream_of, state.ledger, dispatcher, read_clock_ms)
     operations = Operations(tuple(trees), state.ledger, dispatcher, status, read_clock_ms)
     for part in (
-        _DispatcherService(dispatcher),
+        _DispatcherService(reactor, dispatcher),
         *upstreams.values(),
         ControlServer(reactor, settings.control, operations.handlers()),
     ):
@@ -84,6 +86,8 @@ def _open_trees(ledger: Ledger, trees: dict[str, TreeParts]) -> None:
     for name, parts in trees.items():
         if ledger.open_tree(name, parts.identity):
             log.warning("tree %s: another folder or source than before: it starts with a first sync", name)
+        if ledger.note_shape(name, parts.shape, read_clock_ms()):
+            log.warning("tree %s: other filters or another profile than before: a full sync follows", name)
     for job in ledger.interrupt_jobs(read_clock_ms()):
         log.warning("tree %s: the job for serial %d was interrupted and is run again", job.tree, job.serial)
 
@@ -139,15 +143,20 @@ def _lock_state(folder: Path) -> int:
 
 
 class _DispatcherService(Service):
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, reactor: Any, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self._progress = LoopingCall(dispatcher.tell_progress)
+        self._progress.clock = reactor
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no annotation there
         self._dispatcher.poke()
+        self._progress.start(_TELL_PROGRESS_S, now=False)
 
     def stopService(self) -> Deferred[Any]:
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+        if self._progress.running:
+            self._progress.stop()
         return self._dispatcher.stop()
 
 
@@ -176,9 +185,9 @@ class _UpstreamService(Service):
         self._silence = LoopingCall(self.listener.watch_silence)
         self._silence.clock = reactor
 
-    def tell(self, event: Event, record: JobRecord) -> None:
+    def tell(self, event: Event, record: JobRecord, progress: Progress | None) -> None:
         """Report `event` of the job `record` to this upstream."""
-        self._reporter.tell(event, record, self._ledger.tree(record.tree))
+        self._reporter.tell(event, record, self._ledger.tree(record.tree), progress)
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no annotation there

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pushmirror import __version__
 from pushmirror.core.model import Event
 from pushmirror.core.paths import shorten
+from pushmirror.core.progress import Progress
 from pushmirror.subscriber.dispatcher import Dispatcher
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.listener import Listener
@@ -69,11 +71,16 @@ class Status:
             "held": held,
             "incomplete": [shorten(path) for path in record.incomplete[:_SHOWN_INCOMPLETE]],
             "entries": record.entries,
+            "progress": _show_progress(self._dispatcher.progress(record.tree)),
             "last_sync": None if last is None else show_job(last),
             "last_full_sync": _seconds(record.last_full_sync_ms),
             "retry_at": _seconds(record.retry_at_ms),
             "reason": record.reason,
         }
+
+
+def _show_progress(progress: Progress | None) -> dict[str, Any] | None:
+    return None if progress is None else asdict(progress)
 
 
 def show_job(job: JobRecord) -> dict[str, Any]:
