@@ -37,11 +37,11 @@ _NEVER_OURS = (f"--exclude=/{STAGING_NAME.decode()}",)
 
 @dataclass(frozen=True)
 class Selection:
-    """Filter arguments of recursive runs: the operator's rules, and those that select only metadata or leave it out."""
+    """Filter arguments of recursive runs: of those that compare everything, that bring metadata, that bring the rest."""
 
-    rules: tuple[str, ...] = ()
-    only_metadata: tuple[str, ...] = ()
-    no_metadata: tuple[str, ...] = ()
+    everything: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
+    payload: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,11 @@ def _filters(kind: StageKind, whole: bool, options: RunOptions) -> tuple[str, ..
     if kind in (StageKind.METADATA, StageKind.PAYLOAD, StageKind.DELETE):
         return ()
     never = (*_NEVER_OURS, *_NEVER_THEIRS) if whole else _NEVER_THEIRS
-    selection = options.selection
     if kind is StageKind.LISTING:
-        # What the operator's rules hide is taken out of the result: includes of theirs would let payload through.
-        return (*never, *selection.only_metadata)
-    leave_out = selection.no_metadata if kind in (StageKind.DIRECTORIES, StageKind.WHOLE) else ()
-    return (*never, *leave_out, *selection.rules)
+        return (*never, *options.selection.metadata)
+    if kind in (StageKind.DIRECTORIES, StageKind.WHOLE):
+        return (*never, *options.selection.payload)
+    return (*never, *options.selection.everything)
 
 
 def _whole_scope(options: RunOptions) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def plan_list(changes: ChangeList, profile: Profile) -> ListPlan:
         fetch.append(Stage(StageKind.PAYLOAD, with_siblings(payload, changes)))
     if payload_directories:
         fetch.append(Stage(StageKind.DIRECTORIES, payload_directories))
-    listing = changes.directories if profile.metadata else ()
+    listing = changes.directories if profile else ()
     return ListPlan(with_siblings(metadata, changes), listing, tuple(fetch), changes.directories)
 
 
@@ -59,5 +59,5 @@ def explain_stages(plan: ListPlan) -> tuple[Stage, ...]:
 def explain_whole(*, adopting: bool, profile: Profile) -> tuple[Stage, ...]:
     """Return the stages of a full sync; into a folder that has content it begins with a dry run (`adopting`)."""
     plan = (Stage(StageKind.PLAN),) if adopting else ()
-    listing = (Stage(StageKind.LISTING),) if profile.metadata else ()
+    listing = (Stage(StageKind.LISTING),) if profile else ()
     return (*plan, *listing, Stage(StageKind.WHOLE), Stage(StageKind.SURPLUS))

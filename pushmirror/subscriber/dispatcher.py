@@ -112,13 +112,14 @@ class Dispatcher:
     def _start(self, due: Due) -> None:
         parts = self._trees[due.tree]
         try:
-            job = Job(self._reactor, parts, due.work, self._ledger, self._runner, self._clock_ms, self._tell)
+            job = Job(self._reactor, parts, due.work, self._ledger, self._runner, self._clock_ms, self._tell_of_job)
         except Exception as error:  # the others go on
             log.exception("tree %s: a job could not be begun", due.tree)
             judgement = Judgement(Outcome.FAILED, f"a fault of this program: {error!r}")
             self._record_failure(due.tree, judgement, self._clock_ms())
             self.poke()
             return
+        self._jobs[due.tree] = job
         ended: Deferred[None] = Deferred.fromCoroutine(self._run(job))
         self._running[due.tree] = ended
         ended.addBoth(self._forget, due.tree)

@@ -199,14 +199,14 @@ class Job:
         """Bring everything; metadata is switched only if it did not change upstream while the payload was brought."""
         aside = MetadataAside(self._parts, self._runs)
         for round_number in range(_MAX_WHOLE_ROUNDS):
-            changed = await aside.list_changed() if self._parts.profile.metadata else ()
+            changed = await aside.list_changed() if self._parts.profile else ()
             fresh = await aside.fetch(changed, frozenset(changed))
             if round_number and not fresh:
                 break
             result = await self._runs.run(Stage(StageKind.WHOLE))
             self._runs.sum.incomplete.update(result.notes.unreadable)
             self._root_mtime_ns = self._mirror.root_mtime_ns()
-            if not self._parts.profile.metadata:
+            if not self._parts.profile:
                 break
         else:
             reason = f"the upstream's metadata changed in each of {_MAX_WHOLE_ROUNDS} rounds"

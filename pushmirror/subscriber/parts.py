@@ -33,7 +33,7 @@ class TreeParts:
     @property
     def shape(self) -> str:
         """What makes a full sync necessary when it changes: which paths are mirrored, and which of them are metadata."""
-        return " ".join(self.selection.rules + self.selection.only_metadata)
+        return " ".join((*self.selection.everything, *self.selection.metadata))
 
     @property
     def identity(self) -> str:
@@ -72,8 +72,10 @@ def _seconds(duration_ms: int) -> int:
 def make_parts(name: str, settings: SubscriberTree, locks: Path) -> TreeParts:
     """Return the parts of the tree `name`, with its lock in the folder `locks`."""
     budget = settings.delete_budget
-    profile, rules = make_profile(settings), make_rules(settings)
-    selection = Selection(rsync_arguments(rules), metadata_arguments(profile), payload_arguments(profile))
+    profile, rules = settings.repository_profile, settings.rules
+    selection = Selection(
+        rsync_arguments(rules), metadata_arguments(profile, rules), payload_arguments(profile, rules)
+    )
     return TreeParts(
         name=name,
         settings=settings,

@@ -155,6 +155,7 @@ class World:
         (self.publisher_folder / "state").mkdir(parents=True)
         self.publisher_config = self.publisher_folder / "publisher.yaml"
         self.heartbeat = "1s"
+        self.profile = "plain"
         self.publisher_key: PublicKey = generate_key_file(self.publisher_folder / "key", PUBLISHER)
         self.publish_endpoint = f"tcp://127.0.0.1:{free_port()}"
         self.service_url = f"http://127.0.0.1:{free_port()}"
@@ -182,7 +183,7 @@ class World:
             "control": str(self.publisher_folder / "control.sock"),
             "allow_root": os.geteuid() == 0,
             "heartbeat": self.heartbeat,
-            "trees": {TREE: {"path": str(self.tree), "url": self.source}},
+            "trees": {TREE: {"path": str(self.tree), "url": self.source, "profile": self.profile}},
         }
         self.publisher_config.write_text(yaml.safe_dump(settings))
 
