@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +12,8 @@ import click
 from pushmirror.errors import PushmirrorError
 
 _PREFIX = "pushmirror-demo-"
+_LONGEST_PLACE_BYTES = 60
+"""What is left of a UNIX socket's 107 bytes for the folder of temporary files."""
 
 
 @click.command("demo")
@@ -25,6 +28,8 @@ def demo(mirrors: int, files: int, keep: bool) -> None:
     """
     if shutil.which("rsync") is None:
         raise PushmirrorError("the demonstration needs rsync: install it, for example with `apt install rsync`")
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_PLACE_BYTES:
+        raise PushmirrorError(f"{tempfile.gettempdir()} is too long a path for sockets in it: run it with TMPDIR=/tmp")
     from pushmirror.cli.demo_processes import Interrupted, Interruptions, Processes
     from pushmirror.cli.demo_steps import Show
 

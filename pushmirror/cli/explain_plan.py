@@ -113,7 +113,7 @@ def _plan_list(
     if parts.settings.coalesce_ms:
         plan.notes.append(f"announcements are gathered for {format_duration_ms(parts.settings.coalesce_ms)}")
     if waiting:
-        plan.notes.append(f"the job also brings {format_count(len(waiting), 'update')} that are pending already")
+        plan.notes.append(f"the job also brings {format_count(len(waiting), 'update')} from before, still pending")
     earlier = ChangeList(deleted=tuple(deletion.path for deletion in deletions))
     merged = merge([earlier, *(update.changes for update in waiting if update.changes), changes])
     settled = settle(merged, parts.mirror.is_directory)

@@ -14,8 +14,11 @@ from pathlib import Path
 import click
 
 from pushmirror.control.client import wake
+from pushmirror.core.itemise import read_log
 from pushmirror.errors import UsageError
 from pushmirror.publisher.announcement import Announcement
+from pushmirror.publisher.detect.from_rsync import Detection, LogPart, detect
+from pushmirror.publisher.detect.run_lock import refuse_during_run
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.inspection import Inspection, Wanted, inspect, inspect_root, split_list
 from pushmirror.publisher.journal import JOURNAL_NAME, Journal
@@ -34,6 +37,9 @@ Paths = Sequence[str]
 @click.option("--delete", "deletions", multiple=True, metavar="P", help="Gone, with everything below it.")
 @click.option("--directory", "directories", multiple=True, metavar="D", help="To be compared with everything below it.")
 @click.option("--paths-from", metavar="FILE|-", help="A list of paths as for --path, one a line or NUL-separated.")
+@click.option(
+    "--from-rsync", metavar="FILE|-", help="What `rsync -i` printed, or its log file, as it brought the tree."
+)
 @click.option("--whole-tree", is_flag=True, help="Anything may have changed: every mirror compares the whole tree.")
 @click.option("--force", is_flag=True, help="Announce puts that are not there and deletions of what still is.")
 @click.option(
@@ -45,6 +51,7 @@ def publish(
     deletions: Paths,
     directories: Paths,
     paths_from: str | None,
+    from_rsync: str | None,
     whole_tree: bool,
     force: bool,
     config: Path,
@@ -58,19 +65,33 @@ def publish(
     settings = glance(config)
     root = find_tree(settings, tree, config)
     given = bool(puts or deletions or directories or paths_from is not None)
-    if given == whole_tree:
-        raise UsageError(_what_to_give(given))
+    if given + whole_tree + (from_rsync is not None) != 1:
+        raise UsageError(_what_to_give(given or whole_tree))
+    if not force:
+        refuse_during_run(settings.state_dir, tree)
     if whole_tree:
         announcement = _announce_whole(settings, tree, inspect_root(root, force=force))
     else:
-        wanted = Wanted(_as_bytes(puts), _read_list(paths_from), _as_bytes(deletions), _as_bytes(directories))
-        announcement = _announce_list(settings, tree, inspect(root, wanted, force=force))
+        if from_rsync is not None:
+            found: Inspection | Detection = _detect(root, from_rsync, force=force)
+        else:
+            wanted = Wanted(_as_bytes(puts), _read_list(paths_from), _as_bytes(deletions), _as_bytes(directories))
+            found = inspect(root, wanted, force=force)
+        announcement = announce_list(settings, tree, found)
+        if announcement.changes is not None and not announcement.changes:
+            note(f"{from_rsync}: nothing itemised is in it (rsync -i itemises changes), so nothing was announced")
+            return
     announced = commit(settings, announcement)
     if announced.whole and not whole_tree:
-        _note("this is more than a list may hold: the whole tree was announced")
+        note("this is more than a list may hold: the whole tree was announced")
     click.echo(announced.serial)
+    wake_daemon(settings)
+
+
+def wake_daemon(settings: Glance) -> None:
+    """Have the daemon send what was committed; without it that happens later, and the operator is told so."""
     if not wake(settings.control):
-        _note("the daemon was not woken: it sends this within seconds if it runs, otherwise at its next start")
+        note("the daemon was not woken: it sends this within seconds if it runs, otherwise at its next start")
 
 
 def find_tree(settings: Glance, tree: str, config: Path) -> Path:
@@ -86,8 +107,8 @@ def find_tree(settings: Glance, tree: str, config: Path) -> Path:
 
 def _what_to_give(given: bool) -> str:
     if given:
-        return "--whole-tree announces everything: give it alone, or the paths without it"
-    return "nothing to announce: give --path, --delete, --directory, --paths-from or --whole-tree"
+        return "--whole-tree and --from-rsync say by themselves what changed: give one of them alone, or only paths"
+    return "nothing to announce: give --path, --delete, --directory, --paths-from, --from-rsync or --whole-tree"
 
 
 def _as_bytes(paths: Paths) -> tuple[bytes, ...]:
@@ -105,15 +126,26 @@ def _read_list(paths_from: str | None) -> tuple[bytes, ...]:
         raise UsageError(f"{paths_from}: the list cannot be read ({error.strerror})") from error
 
 
-def _announce_list(settings: Glance, tree: str, inspection: Inspection) -> Announcement:
-    for note in inspection.notes:
-        _note(note)
+def _detect(root: Path, log: str, *, force: bool) -> Detection:
+    if log == "-":
+        return detect(root, [LogPart(read_log(sys.stdin.buffer))], force=force)
+    try:
+        with Path(log).open("rb") as lines:
+            return detect(root, [LogPart(read_log(lines))], force=force)
+    except OSError as error:
+        raise UsageError(f"{log}: the log cannot be read ({error.strerror})") from error
+
+
+def announce_list(settings: Glance, tree: str, found: Inspection | Detection) -> Announcement:
+    """Return the announcement of what was found, and tell the operator the notes about it."""
+    for text in found.notes:
+        note(text)
     return Announcement(
         identity=identify(settings),
         tree=tree,
-        changes=inspection.changes,
-        bytes=inspection.bytes,
-        root_mtime_ns=inspection.root_mtime_ns,
+        changes=found.changes,
+        bytes=found.bytes,
+        root_mtime_ns=found.root_mtime_ns,
         max_clients=settings.trees[tree].max_clients,
     )
 
@@ -142,5 +174,6 @@ def commit(settings: Glance, announcement: Announcement) -> Announced:
         journal.close()
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """Tell the operator something that is no error, on standard error."""
     click.echo(f"pushmirror: note: {text}", err=True)

@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from pushmirror.core.lists import format_changes, parse_changes
-from pushmirror.core.model import Event, Head, Heartbeat, Report, ScopeKind, TreeState, Update
+from pushmirror.core.model import Event, Head, Heartbeat, Report, ScopeKind, TreeState, Update, Updating
 from pushmirror.core.wire import FORMAT, Fields, canonical, digest
 from pushmirror.errors import MalformedMessage
 
 UPDATED = "tree.updated"
 HEARTBEAT = "tree.heartbeat"
+UPDATING = "tree.updating"
 STATE = "tree.state"
 
 DEFAULT_HEARTBEAT_MS = 30_000
 MAX_TREES = 400
 """So many fit into one heartbeat, whatever their names."""
+MAX_UPDATING_MS = 3_600_000
+"""No single message holds subscribers back for longer than this; an update that takes longer is told again."""
 MAX_REASON_LENGTH = 500
 _MAX_NONCE_LENGTH = 64
 _MAX_SIGNAL = 64
@@ -136,6 +139,21 @@ def parse_heartbeat(msg: Mapping[str, Any]) -> Heartbeat:
         interval_ms=_optional_integer(fields, "interval_ms") or DEFAULT_HEARTBEAT_MS,
         trees={name: _parse_head(Fields(Fields(trees).object(name))) for name in trees},
     )
+
+
+def format_updating(updating: Updating) -> dict[str, Any]:
+    """Return the ``msg`` of a ``tree.updating``."""
+    return {"format": FORMAT, **vars(updating)}
+
+
+def parse_updating(msg: Mapping[str, Any]) -> Updating:
+    """Return what is in the ``msg`` of a ``tree.updating``; it expires at most MAX_UPDATING_MS after it was sent."""
+    fields = _fields(msg)
+    at_ms = fields.integer("at_ms")
+    expires_ms = fields.integer("expires_ms", lowest=at_ms)
+    if expires_ms - at_ms > MAX_UPDATING_MS:
+        raise MalformedMessage(f"expires_ms is more than {MAX_UPDATING_MS} ms after at_ms")
+    return Updating(_name(fields, "publisher"), _name(fields, "tree"), at_ms, expires_ms)
 
 
 def format_state(state: TreeState) -> dict[str, Any]:

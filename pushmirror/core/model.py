@@ -80,6 +80,17 @@ class Heartbeat:
 
 
 @dataclass(frozen=True)
+class Updating:
+    """That a publisher's tree is half-way through an update (``tree.updating``): nothing new should be started on it
+    until its next update or `expires_ms`. When that is `at_ms` the update has ended."""
+
+    publisher: str
+    tree: str
+    at_ms: int
+    expires_ms: int
+
+
+@dataclass(frozen=True)
 class TreeState:
     """A publisher's signed answer about one tree; `oldest` is the lowest serial that it can still hand out (0: none)."""
 

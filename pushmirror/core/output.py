@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pushmirror.core.paths import TreePath
 from pushmirror.core.source import Source
 
-_ITEM = re.compile(rb"([<>ch.][fdLDS][^ ]{9}|[<>ch.][fdLDS] {9}) (.+)", re.DOTALL)
-_DELETION = re.compile(rb"\*deleting   (.+)", re.DOTALL)
+ITEM = re.compile(rb"([<>ch.][fdLDS][^ ]{9}|[<>ch.][fdLDS] {9}) (.+)", re.DOTALL)
+DELETION = re.compile(rb"\*deleting   (.+)", re.DOTALL)
 _ESCAPE = re.compile(rb"\\#([0-3][0-7]{2})")
 _STATISTIC = re.compile(rb"(Number of files|Total transferred file size|Total bytes received): ([0-9]+)")
 _IGNORED = re.compile(rb'(?:ignoring unsafe symlink "(.*)" -> ".*"|skipping non-regular file "(.*)")', re.DOTALL)
@@ -84,9 +84,9 @@ class _Counted:
     statistics: dict[bytes, int] = field(default_factory=dict)
 
     def take(self, line: bytes) -> None:
-        if match := _ITEM.fullmatch(line):
+        if match := ITEM.fullmatch(line):
             self._take_item(match[1], unescape(match[2]))
-        elif match := _DELETION.fullmatch(line):
+        elif match := DELETION.fullmatch(line):
             self.deleted.append(TreePath(unescape(match[1]).rstrip(b"/")))
         elif match := _STATISTIC.match(line):
             self.statistics[match[1]] = int(match[2])

@@ -27,23 +27,11 @@ _TEMPORARY = re.compile(rb"\..+\.[A-Za-z0-9]{6}", re.DOTALL)
 _OPEN_TO_OTHERS = 0o077
 
 
-class Kind:
-    """What stands at a name, as far as mirrors take it."""
+EntryRow = tuple[int, int, int, int, "bytes | None"]
+"""One file or symlink as the index knows it, all that a change would move: type and permissions as `stat` has them in
+one number, size in bytes, mtime in nanoseconds, inode, and where a symlink leads (None for a file).
 
-    FILE = 1
-    SYMLINK = 2
-
-
-class Entry(NamedTuple):
-    """One file or symlink as the index knows it: all that a change would move, but for edits that hide themselves."""
-
-    kind: int
-    size_bytes: int
-    mtime_ns: int
-    mode: int
-    inode: int
-    target: bytes | None
-    """Where a symlink leads; None for a file."""
+A plain tuple, because a scan compares one for every entry that it looks at."""
 
 
 class Stand(NamedTuple):

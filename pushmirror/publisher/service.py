@@ -13,6 +13,7 @@ from pushmirror.control.server import ControlServer
 from pushmirror.keys import load_private_key
 from pushmirror.publisher.announcer import Announcer
 from pushmirror.publisher.answers import Answers
+from pushmirror.publisher.detect.run_announcer import RunAnnouncer
 from pushmirror.publisher.http import ServiceFactory
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import JOURNAL_NAME, Journal, read_clock_ms
@@ -79,6 +80,15 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
         heartbeat_ms=settings.heartbeat_ms,
         clock_ms=read_clock_ms,
     )
+    run_announcer = RunAnnouncer(
+        reactor,
+        state_dir=settings.state_dir,
+        key=key,
+        sender=sender,
+        identity=identity,
+        trees=trees,
+        clock_ms=read_clock_ms,
+    )
 
     def tell_status(request: dict[str, Any]) -> dict[str, Any]:
         beat = announcer.heartbeat_counter
@@ -86,7 +96,8 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
 
     def wake(request: dict[str, Any]) -> dict[str, Any]:
         announcer.wake()
+        run_announcer.look()
         return {}
 
     control = ControlServer(reactor, settings.control, {"wake": wake, "status": tell_status})
-    return HttpService(reactor, settings.service, ServiceFactory(reactor, answers)), control, announcer
+    return HttpService(reactor, settings.service, ServiceFactory(reactor, answers)), control, announcer, run_announcer

@@ -68,23 +68,21 @@ class Dispatcher:
         self._look = self._reactor.callLater(delay_s, self._choose)
 
     def _choose(self) -> None:
-        sleep_s = _LONGEST_SLEEP_S
+        self._look_in(_LONGEST_SLEEP_S)
         try:
-            sleep_s = self._start_due()
+            self._start_due()
         except Exception:  # the ledger's disk is full, for example: this loop survives it
             log.exception("what to do next could not be found out; it is tried again in a minute")
-        self._look_in(sleep_s)
 
-    def _start_due(self) -> float:
-        """Start what is due; returns after how many seconds to look again."""
+    def _start_due(self) -> None:
         now_ms = self._clock_ms()
         records = self._ledger.trees()
         needs = [self.needs(records[name]) for name in self._trees]
         choice = choose(needs, now_ms, self._max_jobs - len(self._running))
-        for due in choice.start:
-            self._start(due)
         sleep_ms = _LONGEST_SLEEP_S * 1000 if choice.wake_at_ms is None else choice.wake_at_ms - now_ms
-        return min(_LONGEST_SLEEP_S, max(0.001, sleep_ms / 1000))
+        self._look_in(min(_LONGEST_SLEEP_S, max(0.001, sleep_ms / 1000)))
+        for due in choice.start:  # a job that ends at once has its poke heard, because it comes after this
+            self._start(due)
 
     def needs(self, record: TreeRecord) -> Needs:
         """Return what there is to do for the tree of `record`."""

@@ -89,7 +89,7 @@ class ServiceClient:
         return state
 
     async def updates(self, tree: str, epoch: str, after: int, take: Callable[[FetchedUpdate], None]) -> int:
-        """Hand some of the updates of `tree` after serial `after` to `take`, the oldest first, each as soon as it is here.
+        """Hand some of the updates of `tree` after serial `after` to `take`, the oldest first, each once it is here.
 
         Returns how many there were: none when there are no more. What was taken before an error is good. Raises
         HistoryGone when the service no longer has them, ServiceError or MalformedMessage for a bad answer, and what
@@ -99,6 +99,8 @@ class ServiceClient:
 
         def take_line(line: bytes) -> None:
             nonlocal count
+            if count == PAGE_UPDATES:
+                raise ServiceError(f"{self._url} hands out more than the {PAGE_UPDATES} updates that were asked for")
             take(self._read_update(tree, line))
             count += 1
 
@@ -179,21 +181,20 @@ class _Lines(Protocol):
         self.done: Deferred[None] = Deferred(lambda _: self._abort())
 
     def dataReceived(self, data: bytes) -> None:
-        if self.done.called:
-            return
         self._left_bytes -= len(data)
-        first, *others = data.split(b"\n")
-        self._line += first
-        for piece in others:
-            self._hand_over()
-            self._line += piece
-        if self._left_bytes < 0 or len(self._line) > self._max_line_bytes:
-            self._fail(ServiceError("the answer of the service is too long"))
+        start, end = 0, 0
+        # One line after the other: a few kilobytes may unpack to millions of them, and the first bad one is the last.
+        while end >= 0 and not self.done.called:
+            end = data.find(b"\n", start)
+            self._line += data[start:] if end < 0 else data[start:end]
+            if self._left_bytes < 0 or len(self._line) > self._max_line_bytes:
+                self._fail(ServiceError("the answer of the service is too long"))
+            elif end >= 0:
+                self._hand_over()
+                start = end + 1
 
     def _hand_over(self) -> None:
         line, self._line = bytes(self._line), bytearray()
-        if not line or self.done.called:
-            return
         try:
             self._take(line)
         except PushmirrorError as error:
@@ -203,7 +204,8 @@ class _Lines(Protocol):
         if self.done.called:
             return
         if reason.check(ResponseDone, PotentialDataLoss):
-            self._hand_over()
+            if self._line:
+                self._hand_over()
             if not self.done.called:
                 self.done.callback(None)
         else:

@@ -40,9 +40,7 @@ def topic_of(kind: str) -> str:
 
 def sign(key: PrivateKey, kind: str, msg: dict[str, Any], *, topic_text: str | None = None) -> bytes:
     """Return the message as it travels, signed with `key`."""
-    signed = compose(
-        topic_text or topic_of(kind), msg, msg_id="2026-1", at_ms=AT_MS, counter=1, username=PUBLISHER
-    )
+    signed = compose(topic_text or topic_of(kind), msg, msg_id="2026-1", at_ms=AT_MS, counter=1, username=PUBLISHER)
     return seal(signed, key)
 
 

@@ -98,7 +98,12 @@ def strange_messages(key: PrivateKey, node_key: PrivateKey) -> dict[str, tuple[s
             "signature",
         ),
         "another topic in its frame": (topic_of(HEARTBEAT), good, Trust.MALFORMED, "topic"),
-        "not our topic": ("org.example.x", sign(key, UPDATED, {}, topic_text="org.example.x"), Trust.MALFORMED, "topic"),
+        "not our topic": (
+            "org.example.x",
+            sign(key, UPDATED, {}, topic_text="org.example.x"),
+            Trust.MALFORMED,
+            "topic",
+        ),
         "a path that escapes": (updated, sign(key, UPDATED, escaping), Trust.MALFORMED, "path"),
     }
 

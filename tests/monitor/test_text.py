@@ -15,7 +15,11 @@ from tests.monitor.examples import heartbeat_msg, report_msg, update_msg
 
 LINES = [
     ("tree.updated", update_msg(), "fedora-updates: serial 12 — 2 changed, 1 deleted, 2.1 MB"),
-    ("tree.updated", update_msg(changes=None), "fedora-updates: serial 12 — anything in the whole tree may have changed"),
+    (
+        "tree.updated",
+        update_msg(changes=None),
+        "fedora-updates: serial 12 — anything in the whole tree may have changed",
+    ),
     (
         "tree.updated",
         update_msg(changes=ChangeList(directories=(TreePath(b"\xff"), TreePath(b"a")))),

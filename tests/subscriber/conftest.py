@@ -1,4 +1,4 @@
-"""What the subscriber's tests share: a reactor that is turned by hand, a ledger, and an upstream with a real service."""
+"""What the subscriber's tests share: a reactor that is turned by hand, a ledger, an upstream with a real service."""
 
 from __future__ import annotations
 
@@ -9,11 +9,29 @@ from typing import Any
 
 import pytest
 from twisted.internet.epollreactor import EPollReactor
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from pushmirror.subscriber.ledger import Ledger
 from tests.subscriber.upstream import IDENTITY, TREE, Upstream
 
 Spin = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def nothing_unhandled() -> Iterator[None]:
+    """Fails a test during which Twisted met an exception that nobody handled."""
+    unhandled: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event:
+            unhandled.append(f"{formatEvent(event)}: {event['log_failure'].getTraceback()}")
+
+    globalLogPublisher.addObserver(observe)
+    yield
+    globalLogPublisher.removeObserver(observe)
+    assert not unhandled, unhandled[0]
 
 
 @pytest.fixture

@@ -119,7 +119,9 @@ def test_a_tree_that_is_not_published_is_a_service_error(asking: Asking) -> None
         asking.state("unknown")
 
 
-def state_body(upstream: Upstream, question: Question, *, kind: str = STATE, key: Any = None, **replaced: Any) -> Answer:
+def state_body(
+    upstream: Upstream, question: Question, *, kind: str = STATE, key: Any = None, **replaced: Any
+) -> Answer:
     """Return a signed answer to a question for a state, in which some fields are not what they should be."""
     assert isinstance(question, StateQuestion)
     fields = {
@@ -258,6 +260,21 @@ def test_a_compressed_answer_is_bounded_by_what_it_unpacks_to(
     raw.head = OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + body
     with pytest.raises(ServiceError, match="too long"):
         Asking(reactor, spin, upstream, raw.url).state()
+
+
+@pytest.mark.parametrize("repeated", [b"\n", None], ids=["empty lines", "one update"])
+def test_a_compressed_history_of_a_million_lines_ends_with_the_first_that_is_too_much(
+    reactor: Any, spin: Spin, upstream: Upstream, raw: RawService, repeated: bytes | None
+) -> None:
+    """What unpacks to more lines than were asked for costs no more than those."""
+    (row,) = upstream.announce(put("a"))
+    body = gzip.compress((repeated or entry(row.envelope()) + b"\n") * 30_000)
+    raw.head = OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + body
+    asking = Asking(reactor, spin, upstream, raw.url)
+    taken: list[FetchedUpdate] = []
+    with pytest.raises((ServiceError, MalformedMessage)):
+        asking.result(asking.client.updates(TREE, upstream.journal.epoch, 0, taken.append))
+    assert len(taken) <= service_client.PAGE_UPDATES
 
 
 @pytest.mark.parametrize(

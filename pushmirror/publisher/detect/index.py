@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pushmirror.core.paths import TreePath
-from pushmirror.core.scanning import Entry, Stand
+from pushmirror.core.scanning import EntryRow, Stand
 from pushmirror.errors import StateError
 from pushmirror.publisher.detect.index_file import connect
 
@@ -25,17 +25,33 @@ _POISON = -1
 _COLUMNS = "id, path, inode, ctime_ns, mtime_ns, mode, settled, mounted, scan"
 
 
-@dataclass(frozen=True)
-class Directory:
+class Directory(NamedTuple):
     """One directory of the index. `path` is empty for the root; `scan` is the number of the scan that read it last."""
 
     id: int
     path: bytes
-    stand: Stand
+    inode: int
+    ctime_ns: int
+    mtime_ns: int
+    mode: int
+    settled: int
+    """1 when any change since it was read shows in its ctime, else 0."""
+    mounted: int
+    """1 when a file system was mounted there, else 0."""
+    scan: int
+
+    @property
+    def stand(self) -> Stand:
+        """How it stood when it was read."""
+        return Stand(self.inode, self.ctime_ns, self.mtime_ns, self.mode)
+
+
+class ReadState(NamedTuple):
+    """What is recorded of a directory that was read, besides how it stood; `entries` counts files and symlinks."""
+
     settled: bool
     mounted: bool
-    """Whether a file system was mounted there."""
-    scan: int
+    entries: int
 
 
 def fit_inode(inode: int) -> int:
@@ -73,6 +89,11 @@ class Index:
             advice = f"make room there, or remove {self.path}*: it is built again"
             raise StateError(f"{self.path}: the index failed ({error}); {advice}") from error
 
+    def clear(self) -> None:
+        """Forget everything, as if the index were new."""
+        for table in ("entries", "directories", "notes"):
+            self._connection.execute(f"DELETE FROM {table}")  # noqa: S608  # a constant
+
     def note(self, key: str) -> str | None:
         """Return what was noted under `key`."""
         found = self._connection.execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()
@@ -81,6 +102,10 @@ class Index:
     def set_note(self, key: str, value: str) -> None:
         """Note a value under `key`."""
         self._connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+
+    def remove_note(self, key: str) -> None:
+        """Forget what was noted under `key`."""
+        self._connection.execute("DELETE FROM notes WHERE key = ?", (key,))
 
     def directories(self, after: bytes | None = None) -> Iterator[Directory]:
         """Yield the directories whose paths come after `after` by their bytes, so each before what is in it.
@@ -94,18 +119,18 @@ class Index:
     def _page(self, after: bytes | None) -> list[Directory]:
         condition, values = ("", ()) if after is None else ("WHERE path > ?", (after,))
         query = f"SELECT {_COLUMNS} FROM directories {condition} ORDER BY path LIMIT {PAGE_ROWS}"  # noqa: S608  # ours
-        return [_make_directory(row) for row in self._connection.execute(query, values)]
+        return [*map(Directory._make, self._connection.execute(query, values))]
 
     def directory(self, path: bytes) -> Directory | None:
         """Return the directory at `path`."""
         query = f"SELECT {_COLUMNS} FROM directories WHERE path = ?"  # noqa: S608  # a constant
         row = self._connection.execute(query, (path,)).fetchone()
-        return None if row is None else _make_directory(row)
+        return None if row is None else Directory._make(row)
 
     def subdirectories(self, parent: int) -> dict[bytes, Directory]:
         """Return the directories in a directory, by name."""
         query = f"SELECT {_COLUMNS} FROM directories WHERE parent = ?"  # noqa: S608  # a constant
-        found = map(_make_directory, self._connection.execute(query, (parent,)))
+        found = map(Directory._make, self._connection.execute(query, (parent,)))
         return {directory.path.rpartition(b"/")[2]: directory for directory in found}
 
     def add_directory(self, path: bytes, parent: int | None, stand: Stand, *, mounted: bool, scan: int) -> Directory:
@@ -115,16 +140,14 @@ class Index:
             " VALUES (?, ?, ?, ?, ?, ?, 0, ?, 0, ?)",
             (path, parent, *stand, mounted, scan),
         )
-        return Directory(cursor.lastrowid or 0, path, stand, False, mounted, scan)
+        return Directory(cursor.lastrowid or 0, path, *stand, settled=0, mounted=int(mounted), scan=scan)
 
-    def set_directory(
-        self, directory: int, stand: Stand, *, settled: bool, mounted: bool, entries: int, scan: int
-    ) -> None:
-        """Record how a directory stood when it was read, and how many files and symlinks were in it."""
+    def set_directory(self, directory: int, stand: Stand, state: ReadState, *, scan: int) -> None:
+        """Record how a directory stood when it was read."""
         self._connection.execute(
             "UPDATE directories SET inode = ?, ctime_ns = ?, mtime_ns = ?, mode = ?,"
             " settled = ?, mounted = ?, entries = ?, scan = ? WHERE id = ?",
-            (*stand, settled, mounted, entries, scan, directory),
+            (*stand, state.settled, state.mounted, state.entries, scan, directory),
         )
 
     def has_mount(self, path: bytes) -> bool:
@@ -142,20 +165,20 @@ class Index:
         )
         self._connection.execute(f"DELETE FROM directories WHERE {condition}", values)  # noqa: S608  # a constant
 
-    def entries(self, directory: int, after: bytes, upto: bytes | None) -> dict[bytes, Entry]:
+    def entries(self, directory: int, after: bytes, upto: bytes | None) -> dict[bytes, EntryRow]:
         """Return the entries of a directory by name, those after one name and up to another (None: to the end)."""
-        query = "SELECT name, kind, size_bytes, mtime_ns, mode, inode, target FROM entries WHERE directory = ?"
+        query = "SELECT name, mode, size_bytes, mtime_ns, inode, target FROM entries WHERE directory = ?"
         if upto is None:
             rows = self._connection.execute(f"{query} AND name > ?", (directory, after))
         else:
             rows = self._connection.execute(f"{query} AND name > ? AND name <= ?", (directory, after, upto))
-        return {row[0]: Entry._make(row[1:]) for row in rows}
+        return {row[0]: row[1:] for row in rows}
 
-    def put_entries(self, directory: int, entries: Iterable[tuple[bytes, Entry]]) -> None:
+    def put_entries(self, directory: int, entries: Iterable[tuple[bytes, EntryRow]]) -> None:
         """Record entries, in the place of those of the same names."""
         self._connection.executemany(
-            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            ((directory, name, *entry) for name, entry in entries),
+            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((directory, name, *entry) for name, entry in sorted(entries)),
         )
 
     def remove_entries(self, directory: int, names: Iterable[bytes]) -> None:
@@ -197,11 +220,6 @@ class Index:
     def finish_building(self) -> None:
         """Make what is cheaper to make at the end: the way from an inode to its names."""
         self._connection.execute("CREATE INDEX IF NOT EXISTS by_inode ON entries (inode)")
-
-
-def _make_directory(row: tuple[int, bytes, int, int, int, int, int, int, int]) -> Directory:
-    identity, path, inode, ctime_ns, mtime_ns, mode, settled, mounted, scan = row
-    return Directory(identity, path, Stand(inode, ctime_ns, mtime_ns, mode), bool(settled), bool(mounted), scan)
 
 
 def _at_or_below(path: bytes) -> tuple[str, tuple[bytes, ...]]:

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from pushmirror.errors import StateError
+from pushmirror.publisher.detect.state_files import open_for_owner
 
 FORMAT = 1
 """The version of the tables below (SQLite's ``user_version``). An index of another one is thrown away."""
@@ -38,10 +39,9 @@ CREATE INDEX by_mount ON directories (path) WHERE mounted;
 CREATE TABLE entries (
     directory INTEGER NOT NULL,
     name BLOB NOT NULL,
-    kind INTEGER NOT NULL,
+    mode INTEGER NOT NULL,
     size_bytes INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
-    mode INTEGER NOT NULL,
     inode INTEGER NOT NULL,
     target BLOB,
     PRIMARY KEY (directory, name)
@@ -79,7 +79,7 @@ def remove(path: Path) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    _touch(path)
+    os.close(open_for_owner(path))
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -91,19 +91,6 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _touch(path: Path) -> None:
-    """Make the file for the folder's owner (when root makes it), with the rights that the journal has there."""
-    folder = os.stat(path.parent)
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with contextlib.suppress(PermissionError):
-                os.fchown(descriptor, folder.st_uid if os.geteuid() == 0 else -1, folder.st_gid)
-            os.fchmod(descriptor, 0o660 if folder.st_mode & 0o020 else 0o600)
-        finally:
-            os.close(descriptor)
 
 
 def _is_usable(connection: sqlite3.Connection) -> bool:

@@ -1,0 +1,1 @@
+"""How a publisher finds out what changed in its trees."""

@@ -1,0 +1,147 @@
+"""The tables of `status` and `history`: everything is there, in eighty columns, whatever the daemon answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from pushmirror.monitor.history_table import show_history
+from pushmirror.monitor.status_tables import show_status
+
+NOW_S = 1_790_000_100
+JOB = {
+    "job": 7,
+    "scope": "list",
+    "serial": 12,
+    "outcome": "done",
+    "files": 3,
+    "bytes": 2048,
+    "deleted": 1,
+    "duration_ms": 210,
+    "lag_ms": 260,
+    "started": NOW_S - 7,
+    "finished": NOW_S - 7,
+    "exit_code": 0,
+    "reason": None,
+}
+SUBSCRIBER: dict[str, Any] = {
+    "role": "subscriber",
+    "node": "t2.example.net",
+    "version": "1.2",
+    "upstreams": {
+        "mirror.example.org": {"state": "silent", "last_heard_ms": 200_000, "dropped": {"signature": 3, "path": 0}},
+        "other.example.org": {"state": "connecting", "last_heard_ms": None, "dropped": {}},
+    },
+    "trees": {
+        "fedora-updates": {
+            "state": "idle",
+            "announced": 13,
+            "applied": 12,
+            "cleaned": 11,
+            "pending_paths": 40,
+            "pending_deletions": 1950,
+            "held": {"deletions": 1950, "reason": "above the limit"},
+            "incomplete": ["secret"],
+            "last_sync": JOB,
+            "reason": "the disk is full",
+        },
+        "debian": {"state": "queued", "announced": -1, "applied": -1, "cleaned": -1, "last_sync": None},
+    },
+}
+PUBLISHER: dict[str, Any] = {
+    "role": "publisher",
+    "name": "mirror.example.org",
+    "version": "1.2",
+    "endpoint": "tcp://127.0.0.1:9940",
+    "service": "http://127.0.0.1:9941",
+    "trees": {"debian": {"serial": 14, "sent": 13, "oldest": 2, "last_announced_ms": (NOW_S - 65) * 1000}},
+    "nodes": {
+        "t2.example.net": {
+            "debian": {"event": "completed", "applied": 12, "cleaned": 12, "lag_ms": 260, "received_ms": NOW_S * 1000}
+        },
+        "t3.example.net": {"debian": {"event": "failed", "applied": 14, "cleaned": 14, "received_ms": NOW_S * 1000}},
+    },
+    "reports": {"accepted": 2, "refused": {"signature": 5}},
+}
+
+
+def render(shown: RenderableType, width: int = 80) -> str:
+    console = Console(width=width, record=True, file=None, quiet=False)
+    with console.capture() as captured:
+        console.print(shown)
+    return captured.get()
+
+
+def rows(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_a_subscribers_status() -> None:
+    """Upstreams, trees, and below them whatever an operator has to know or to do."""
+    text = render(show_status(SUBSCRIBER, NOW_S), 160)
+    assert ["mirror.example.org", "silent", "3", "min", "20", "s", "ago", "3", "(signature", "3)"] in rows(text)
+    assert ["other.example.org", "connecting", "never", "0"] in rows(text)
+    assert (
+        "fedora-updates  idle           13       12       11  40 + 1950 del  done 7 s ago: list, 3 files, 2.0 kB"
+        in text
+    )
+    assert ["debian", "queued", "-", "-", "-", "0", "none", "yet"] in rows(text)
+    assert "fedora-updates: the disk is full" in text
+    assert "fedora-updates: 1,950 deletions held: above the limit; look at them with: pushmirror approve" in text
+    assert "does not let us read 1 path, the first is secret" in text
+
+
+def test_a_publishers_status() -> None:
+    """Trees with their serials, and what each node has of them."""
+    text = render(show_status(PUBLISHER, NOW_S), 120)
+    assert ["debian", "14", "13", "2", "1", "min", "5", "s", "ago"] in rows(text)
+    assert ["t2.example.net", "debian", "12", "(2", "behind)", "12", "260", "ms", "completed", "0", "s", "ago"] in rows(
+        text
+    )
+    assert ["t3.example.net", "debian", "14", "14", "-", "failed", "0", "s", "ago"] in rows(text)
+    assert "refused reports: signature 5" in text
+
+
+def test_a_publisher_without_nodes_says_so() -> None:
+    """An empty table would look like a fault."""
+    assert "No node has reported yet." in render(show_status(PUBLISHER | {"nodes": {}}, NOW_S))
+
+
+@pytest.mark.parametrize("answer", [SUBSCRIBER, PUBLISHER])
+def test_nothing_is_wider_than_the_terminal(answer: dict[str, Any]) -> None:
+    """In eighty columns lines fold and stay whole."""
+    assert max(map(len, render(show_status(answer, NOW_S)).splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"role": "publisher"}, {"role": "subscriber", "trees": None}, {"trees": {"t": {}}}]
+)
+def test_missing_values_are_shown_as_missing(answer: dict[str, Any]) -> None:
+    """A daemon of another version may tell less; the rest is shown."""
+    assert render(show_status(answer, NOW_S))
+
+
+def test_control_characters_of_an_answer_are_escaped() -> None:
+    """A reason may hold names of files; they cannot reach the terminal as they are."""
+    answer = SUBSCRIBER | {"trees": {"t": {"state": "idle", "reason": "bad\x1b[2J[bold]name"}}}
+    assert "bad\\x1b[2J[bold]name" in render(show_status(answer, NOW_S))
+
+
+def test_a_history() -> None:
+    """Jobs with what they did, and the reasons of those that did not go well."""
+    failed = JOB | {"job": 8, "outcome": "failed", "reason": "no space left", "deleted": 0, "lag_ms": None}
+    old = JOB | {"job": 1, "started": NOW_S - 400_000}
+    text = render(show_history("debian", [failed, JOB, old], NOW_S))
+    assert max(map(len, text.splitlines())) <= 80
+    found = {row[0]: row[2:] for row in rows(text) if row}
+    assert found["8"] == ["list", "failed", "12", "3", "2.0", "kB", "210", "ms", "-"]
+    assert found["7"] == ["list", "done", "12", "3,", "1", "del", "2.0", "kB", "210", "ms", "260", "ms"]
+    assert [row[1].count("-") for row in rows(text) if row and row[0] == "1"] == [2]
+    assert "job 8: no space left" in text
+
+
+def test_a_tree_without_jobs() -> None:
+    """Nothing to show is told in words."""
+    assert render(show_history("debian", [], NOW_S)).strip() == "debian: no job has run yet"
