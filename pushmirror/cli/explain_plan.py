@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pushmirror.core.budget import judge_deletions
 from pushmirror.core.changes import merge, settle
 from pushmirror.core.command import Command, build_command
+from pushmirror.core.filters import filter_changes
 from pushmirror.core.model import ChangeList, Stage, StageKind, Update
 from pushmirror.core.paths import TreePath, topmost
-from pushmirror.core.plan import plan_list, plan_whole
+from pushmirror.core.plan import explain_stages, explain_whole, plan_list
 from pushmirror.core.tracking import Verdict, judge_update
 from pushmirror.monitor.quantities import format_count, format_duration_ms
 from pushmirror.subscriber.ledger import Ledger
@@ -26,6 +27,8 @@ _MEANING = {
 }
 _PURPOSE = {
     StageKind.PLAN: "a dry run, because the folder is not empty: symbolic links in the way stop the job",
+    StageKind.LISTING: "a dry run that lists the metadata that has changed",
+    StageKind.METADATA: "bring metadata into the staging folder",
     StageKind.PAYLOAD: "bring what was put",
     StageKind.DIRECTORIES: "bring whole directories",
     StageKind.WHOLE: "bring the whole tree, deleting nothing",
@@ -92,7 +95,7 @@ def _plan_whole(plan: Plan, parts: TreeParts, record: TreeRecord | None) -> None
     first = record is None or record.last_full_sync_ms is None
     empty = _is_empty(parts)
     exact_times = (first and empty) or (record is not None and record.exact_times)
-    for stage in plan_whole(adopting=first and not empty):
+    for stage in explain_whole(adopting=first and not empty, profile=parts.profile):
         _add_run(plan, stage, parts, exact_times=exact_times)
     plan.notes.append("the surplus that is found goes through the delete budget like every other deletion")
 
@@ -117,8 +120,15 @@ def _plan_list(
     earlier = ChangeList(deleted=tuple(deletion.path for deletion in deletions))
     merged = merge([earlier, *(update.changes for update in waiting if update.changes), changes])
     settled = settle(merged, parts.mirror.is_directory)
-    for stage in plan_list(settled):
+    kept = filter_changes(settled, parts.rules, parts.mirror.is_directory)
+    if kept != settled:
+        plan.notes.append("the filters of the settings hide some of it, or all")
+    stages = plan_list(kept, parts.profile)
+    for stage in explain_stages(stages):
         _add_run(plan, stage, parts)
+    if stages.metadata or stages.listing:
+        plan.notes.append("metadata is put in place by renames after everything else is here")
+    settled = kept
     if settled.deleted:
         _plan_deletions(plan, topmost(settled.deleted), parts, record)
     if not plan.runs:

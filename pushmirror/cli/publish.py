@@ -23,6 +23,7 @@ from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.inspection import Inspection, Wanted, inspect, inspect_root, split_list
 from pushmirror.publisher.journal import JOURNAL_NAME, Journal
 from pushmirror.publisher.journal_rows import Announced
+from pushmirror.publisher.stamps import with_stamps
 from pushmirror.settings.glance import Glance, glance
 from pushmirror.settings.roles import PUBLISHER
 
@@ -140,13 +141,14 @@ def announce_list(settings: Glance, tree: str, found: Inspection | Detection) ->
     """Return the announcement of what was found, and tell the operator the notes about it."""
     for text in found.notes:
         note(text)
+    known = settings.trees[tree]
     return Announcement(
         identity=identify(settings),
         tree=tree,
-        changes=found.changes,
+        changes=with_stamps(found.changes, known.path, known.profile),
         bytes=found.bytes,
         root_mtime_ns=found.root_mtime_ns,
-        max_clients=settings.trees[tree].max_clients,
+        max_clients=known.max_clients,
     )
 
 

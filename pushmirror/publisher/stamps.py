@@ -17,8 +17,13 @@ from pushmirror.core.paths import TreePath, format_text
 from pushmirror.core.profiles import PROFILES, split
 
 
-def with_stamps(changes: ChangeList, root: Path, profile: str) -> ChangeList:
-    """Return `changes` with a stamp for every changed path that is a metadata file now, by the profile of that name."""
+def with_stamps(changes: ChangeList | None, root: Path, profile: str) -> ChangeList | None:
+    """Return `changes` with a stamp for every changed path that is a metadata file now, by the profile of that name.
+
+    None, for a whole tree, stays None.
+    """
+    if changes is None:
+        return None
     _, metadata = split(changes.changed, PROFILES[profile])
     return replace(changes, stamps=tuple(sorted(_stamp(os.fsencode(root), metadata))))
 

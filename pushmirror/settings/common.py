@@ -91,14 +91,12 @@ def check_profile(text: str) -> str:
     if text == PLAIN_PROFILE:
         return text
     if text in LATER_PROFILES:
-        raise ValueError(f"the profile {text} is not supported by this version: use {PLAIN_PROFILE}")
+        return text
     raise ValueError(f"{names.shorten(text)} is not a profile: use {PLAIN_PROFILE}")
 
 
 def refuse_filters(patterns: tuple[str, ...]) -> tuple[str, ...]:
     """Return the empty tuple. Raises ValueError for any filter."""
-    if patterns:
-        raise ValueError("filters are not supported by this version: remove them, the whole tree is mirrored")
     return patterns
 
 

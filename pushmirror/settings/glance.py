@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from pushmirror.core.profiles import PLAIN, PROFILES
 from pushmirror.settings.document import Document, KeyPath, read_document
 from pushmirror.settings.names import check_environment, check_name, check_topic_prefix
 from pushmirror.settings.paths import check_absolute, check_socket_path, check_tree_path
@@ -17,10 +18,11 @@ _MAX_CLIENTS = 100_000
 
 @dataclass(frozen=True)
 class GlanceTree:
-    """One tree: its folder, and how many rsync clients its publisher takes at once (None: not said)."""
+    """One tree: its folder, how many rsync clients its publisher takes at once (None: not said), and its format."""
 
     path: Path
     max_clients: int | None = None
+    profile: str = PLAIN.name
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,15 @@ def _glance_at(document: Document) -> Glance:
 def _glance_at_tree(document: Document, name: str) -> GlanceTree:
     path = check_tree_path(_text(document, ("trees", name, "path")))
     max_clients = document.value(("trees", name, "max_clients"))
+    profile = document.value(("trees", name, "profile"))
+    if profile is None:
+        profile = PLAIN.name
+    if not isinstance(profile, str) or profile not in PROFILES:
+        raise ValueError("profile is none that there is")
     if max_clients is None:
-        return GlanceTree(path)
+        return GlanceTree(path, profile=profile)
     if isinstance(max_clients, int) and not isinstance(max_clients, bool) and 1 <= max_clients <= _MAX_CLIENTS:
-        return GlanceTree(path, max_clients)
+        return GlanceTree(path, max_clients, profile)
     raise ValueError("max_clients is no number of clients")
 
 
@@ -100,6 +107,6 @@ def _glance_by_model(path: Path) -> Glance:
         topic_prefix=None if bus is None else bus.topic_prefix,
         environment=None if bus is None else bus.environment,
         trees=MappingProxyType(
-            {name: GlanceTree(tree.path, getattr(tree, "max_clients", None)) for name, tree in settings.trees.items()}
+            {name: GlanceTree(tree.path, getattr(tree, "max_clients", None), tree.profile) for name, tree in settings.trees.items()}
         ),
     )

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
 
+from pushmirror.core.filters import Rules
 from pushmirror.core.paths import STAGING_NAME
+from pushmirror.core.patterns import parse_pattern
+from pushmirror.core.profiles import PROFILES
+from pushmirror.core.profiles import Profile as RepositoryProfile
 from pushmirror.errors import KeyFileError
 from pushmirror.settings.common import (
     PLAIN_PROFILE,
@@ -156,6 +160,16 @@ class SubscriberTree(SettingsModel):
         if self.configured_delete_grace_ms is not None:
             return self.configured_delete_grace_ms
         return 0 if self.profile == PLAIN_PROFILE else _REPOSITORY_GRACE_MS
+
+    @property
+    def repository_profile(self) -> RepositoryProfile:
+        """Which paths are metadata, and in what order they are switched."""
+        return PROFILES[self.profile]
+
+    @property
+    def rules(self) -> Rules:
+        """What is left out."""
+        return Rules(tuple(map(parse_pattern, self.include)), tuple(map(parse_pattern, self.exclude)))
 
     @property
     def staging_path(self) -> Path:

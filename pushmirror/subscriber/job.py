@@ -259,6 +259,7 @@ class Job:
             due_ms=now_ms + self._parts.settings.delete_grace_ms,
             entries=entries,
             incomplete=incomplete,
+            taken=max((update.number for update in self._pending), default=0),
             full_sync_ms=full_sync_ms,
             exact_times=exact_times,
         )

@@ -43,10 +43,11 @@ CREATE TABLE trees (
     incomplete TEXT NOT NULL DEFAULT '[]'
 );
 CREATE TABLE pending (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
     tree TEXT NOT NULL, serial INTEGER NOT NULL,
     at_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL,
     paths INTEGER NOT NULL, changes BLOB, root_mtime_ns INTEGER,
-    PRIMARY KEY (tree, serial)
+    UNIQUE (tree, serial)
 );
 CREATE TABLE deletions (
     tree TEXT NOT NULL, path BLOB NOT NULL,
@@ -234,7 +235,7 @@ class Ledger:
         """Return the updates of `tree` that are not applied, the oldest first."""
         rows = self._database.execute("SELECT * FROM pending WHERE tree = ? ORDER BY serial", (tree,))
         return tuple(
-            PendingUpdate(row["serial"], row["at_ms"], _parse_changes(row["changes"]), row["root_mtime_ns"])
+            PendingUpdate(row["number"], row["serial"], row["at_ms"], _parse_changes(row["changes"]), row["root_mtime_ns"])
             for row in rows
         )
 
@@ -293,12 +294,14 @@ class Ledger:
         due_ms: int,
         entries: int,
         incomplete: tuple[TreePath, ...],
+        taken: int | None = None,
         full_sync_ms: int | None = None,
         exact_times: bool | None = None,
     ) -> bool:
         """Record that every put of `tree` up to `serial` is in place, and what is to be deleted from `due_ms` on.
 
-        `settled` are deletions that were pending and that a put has made void. Returns False, and records nothing, when
+        `settled` are deletions that were pending and that a put has made void; `taken` is the highest number of a
+        pending update that the job knew (None: all), so that what was asked for while it ran stays pending. Returns False, and records nothing, when
         the serials of the job's `generation` have lost their meaning while it ran.
         """
         with self._transaction() as database:
@@ -313,7 +316,10 @@ class Ledger:
                 "INSERT OR IGNORE INTO deletions (tree, path, serial, due_ms) VALUES (?, ?, ?, ?)",
                 [(tree, path, min(lowest, earlier.get(path, lowest)), due_ms) for path in deletions],
             )
-            database.execute("DELETE FROM pending WHERE tree = ? AND serial <= ?", (tree, serial))
+            database.execute(
+                "DELETE FROM pending WHERE tree = ? AND serial <= ? AND number <= coalesce(?, number)",
+                (tree, serial, taken),
+            )
             _update(
                 database, tree, applied=serial, entries=entries, failures=0, hopeless=0, retry_at_ms=None,
                 missing_since_ms=None, reason=None, incomplete=json.dumps([path.hex() for path in incomplete]),
@@ -413,7 +419,8 @@ def _insert_pending(
 ) -> None:
     body = None if changes is None else canonical(format_changes(changes))
     database.execute(
-        "INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO pending (tree, serial, at_ms, received_ms, paths, changes, root_mtime_ns)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (tree, serial, at_ms, now_ms, paths, body, root_mtime_ns),
     )
 

@@ -50,8 +50,9 @@ class TreeRecord:
 
 @dataclass(frozen=True)
 class PendingUpdate:
-    """An update that is announced and not applied; `changes` None: the whole tree."""
+    """An update that is announced and not applied; `changes` None: the whole tree. `number` grows with each."""
 
+    number: int
     serial: int
     at_ms: int
     changes: ChangeList | None
