@@ -21,7 +21,8 @@ _END_OF_NAME = b"//"
 _SYMLINK = b" -> "
 _HARDLINK = b" => "
 _LOG_PREFIX = re.compile(rb"[0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} \[[0-9]+\] ")
-_UNCHANGED = re.compile(rb"\.. {9}")
+_UNCHANGED = re.compile(rb"\.. {9}|h. {9}(?! .* => )", re.DOTALL)
+"""Doubled ``-i`` lists these too. A name that is linked already looks as one does that ``--link-dest`` made."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _read_line(line: bytes, separated: bool) -> Itemised | None:
         name = match[1].partition(_END_OF_NAME)[0] if separated else match[1]
         return Itemised(True, (_reading(name),))
     match = ITEM.fullmatch(line)
-    if match is None or _UNCHANGED.fullmatch(match[1]):
+    if match is None or _UNCHANGED.match(line):
         return None
     readings = _separate(match[2]) if separated else _divide(match[1], match[2])
     return Itemised(False, readings)

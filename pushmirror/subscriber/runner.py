@@ -165,10 +165,12 @@ class _Run:
                 self._spawn(given, output, messages, lock)
             except (OSError, sh.ForkException) as error:
                 # What failed in the forked child is only told as text.
+                self._signal(signal.SIGKILL)
                 missing = isinstance(error, FileNotFoundError) or "FileNotFoundError" in str(error)
                 self._ended.callback(_NOT_FOUND if missing else _NOT_EXECUTABLE)
                 return self._ended
-        self._watch.start(_WATCH_EVERY_S, now=False)
+        if not self._ended.called:
+            self._watch.start(_WATCH_EVERY_S, now=False)
         return self._ended
 
     def _spawn(self, given: IO[bytes], output: IO[bytes], messages: IO[bytes], lock: int) -> None:
@@ -190,12 +192,17 @@ class _Run:
         )
         self._pid = running.pid
         self._process = running.process
-        self._end_of_process = _EndOfProcess(self._pid, self._finish)
-        self._reactor.addReader(self._end_of_process)
+        try:
+            self._end_of_process = _EndOfProcess(self._pid, self._finish)
+        except ProcessLookupError:  # it was so quick that a thread of sh has waited for it already
+            self._finish()
+        else:
+            self._reactor.addReader(self._end_of_process)
 
     def _finish(self) -> None:
-        self._reactor.removeReader(self._end_of_process)
-        self._end_of_process.close()
+        if self._end_of_process is not None:
+            self._reactor.removeReader(self._end_of_process)
+            self._end_of_process.close()
         # Before it is waited for: until then nobody else can be given the number of the group.
         self._signal(signal.SIGKILL)
         code = int(self._process.wait())
@@ -215,6 +222,8 @@ class _Run:
 
     def _signal(self, number: int) -> None:
         # The group outlives its leader while any rsync of it lives; once empty, its number may mean nothing.
+        if not self._pid:
+            return
         try:
             os.killpg(self._pid, number)
         except (ProcessLookupError, PermissionError):

@@ -15,7 +15,7 @@ from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, topmost
 from pushmirror.errors import UsageError
 from pushmirror.publisher.detect.from_rsync import Detection, LogPart, detect
-from tests.support.compare import Item, differences, items
+from tests.support.compare import Item, items
 from tests.support.processes import clean_environment
 from tests.support.trees import ODD_NAMES, change_tree, make_tree, set_time, write
 
@@ -97,7 +97,6 @@ def test_a_days_work_is_found_exactly(
     set_time(place.upstream, b"empty directory", 10**18)
     output = place.bring(*ARCHIVE, *(option.format(log=place.log) for option in options), locale=locale)
     found = place.detect(place.log.read_bytes() if from_file else output, separated=separated)
-    assert differences(place.upstream, place.root) == []
     assert as_list(found) == expected(before, place.state())
 
 
@@ -272,8 +271,8 @@ def test_names_lie_below_or_above_the_tree(place: Place) -> None:
     write(place.root, b"sub/file", b"x")
     for placement, log in [
         (Placement(below=b"sub"), b".d..t...... ./\n>f+++++++++ file\n"),
-        (Placement(above=b"srv/tree"), b"cd+++ x\n.d..t...... srv/tree/sub/\n>f+++++++++ srv/tree/sub/file\n>f+++++++++ srv/x\n"),
-    ]:  # fmt: skip
+        (Placement(above=b"srv/t"), b".d..t...... srv/t/sub/\n>f+++++++++ srv/t/sub/file\n>f+++++++++ srv/x\n"),
+    ]:
         found = detect(place.root, [LogPart(read_log(log.splitlines(True)), placement)], force=False)
         assert found.changes == ChangeList(paths([b"sub", b"sub/file"]))
 

@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from pushmirror.subscriber.ledger import Ledger
+from tests.subscriber.following import Following
 from tests.subscriber.upstream import IDENTITY, TREE, Upstream
 
 Spin = Callable[..., None]
@@ -77,3 +78,11 @@ def upstream(reactor: Any, spin: Spin, tmp_path: Path) -> Iterator[Upstream]:
     stopped = upstream.stop()
     spin(lambda: stopped.called)
     upstream.close()
+
+
+@pytest.fixture
+def following(reactor: Any, upstream: Upstream, ledger: Ledger) -> Iterator[Following]:
+    """A listener and a tracker that have heard nothing yet."""
+    following = Following(reactor, upstream, ledger)
+    yield following
+    following.tracker.stop()

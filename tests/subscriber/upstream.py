@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,24 @@ class Upstream:
         if hasattr(self, "service"):
             self.service.honest = self._honest()
         return self.journal
+
+    def backup(self) -> Path:
+        """Return a copy of the journal as it is now."""
+        path = self._folder / f"backup{len(list(self._folder.glob('backup*')))}.sqlite"
+        with sqlite3.connect(self.journal.path) as source, sqlite3.connect(path) as target:
+            source.backup(target)
+        return path
+
+    def restore(self, path: Path) -> None:
+        """Go on with a copy of the journal, as an operator does after a broken disk."""
+        self.journal = Journal(path, clock_ms=lambda: START_MS)
+        self._journals.append(self.journal)
+        self.service.honest = self._honest()
+
+    def forget(self, below: int, tree: str = TREE) -> None:
+        """Keep no updates below that serial."""
+        with sqlite3.connect(self.journal.path) as database:
+            database.execute("DELETE FROM updates WHERE tree = ? AND serial < ?", (tree, below))
 
     def announce(self, *lists: ChangeList | None, tree: str = TREE) -> list[UpdateRow]:
         """Announce each of `lists` (None: the whole tree) and return the updates as they were sent."""

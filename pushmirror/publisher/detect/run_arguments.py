@@ -33,6 +33,8 @@ _REFUSED = {
     "only-write-batch": _NOTHING_TO_ANNOUNCE,
     "daemon": "a daemon is no transfer; give the rsync that brings the tree",
     "server": "this is rsync's own end of a connection; give the rsync that brings the tree",
+    "link-dest": "what it links into place is not told from what was there already; run it by itself, and announce "
+    "with: pushmirror publish TREE --whole-tree",
     "log-file": "the changes are read from a log file of our own, and rsync writes only one; "
     f"redirect the output instead, or {_AFTERWARDS}",
     "log-file-format": "the changes are read from the log file, in a format of our own; leave it out",
@@ -125,9 +127,8 @@ def _refuse_options(given: dict[str, list[str]]) -> None:
     out_format = _out_format(given)
     if out_format is not None and not _ITEM_CODE.search(out_format):
         problems.append("--out-format: without %i in it rsync does not tell all that it changed; add it")
-    for name in ("link-dest", "copy-dest"):
-        if name in given and len(given.get("itemize-changes", ())) < 2:
-            problems.append(f"--{name}: what it finds unchanged is put in place without being listed; add -ii")
+    if "copy-dest" in given and len(given.get("itemize-changes", ())) < 2:
+        problems.append("--copy-dest: what it finds unchanged is put in place without being listed; add -ii")
     if "backup" in given and "backup-dir" not in given:
         problems.append(
             "--backup: the copies stay in the tree without being announced; give --backup-dir outside of it as well"
