@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 
 MAX_PATTERN_BYTES = 1024
@@ -29,19 +30,24 @@ _Sections = list[list[bytes]]
 
 @dataclass(frozen=True)
 class Pattern:
-    """A pattern as its operator wrote it, and the regular expression that does the same."""
+    """A pattern as its operator wrote it, and in its parts. It becomes a regular expression when it is first needed:
+    most commands load many patterns and match none."""
 
     text: str
     directories_only: bool = field(compare=False, repr=False)
     """It ends in a slash."""
     _reaches_inside: bool = field(compare=False, repr=False)
     """It ends in ``***``: after a slash, a directory and all that is in it."""
-    _expression: re.Pattern[bytes] = field(compare=False, repr=False)
+    _sections: _Sections = field(compare=False, repr=False)
 
     @property
     def tells_kinds(self) -> bool:
         """Whether a path can match as a directory and not as something else."""
         return self.directories_only or self._reaches_inside
+
+    @cached_property
+    def _expression(self) -> re.Pattern[bytes]:
+        return _compile(self._sections)
 
     def matches(self, path: bytes, *, is_directory: bool) -> bool:
         """Tell whether `path`, relative to the tree's root, matches; what it lies in is not looked at."""
@@ -69,7 +75,7 @@ def parse_pattern(text: str) -> Pattern:
         raise ValueError(f"{_quote(text)} {error}") from error
     if not body.startswith((b"/", b"**")):
         sections = [[b""], [b"/" + sections[0][0], *sections[0][1:]], *sections[1:]]
-    return Pattern(text, text.endswith("/"), body.endswith(b"***"), _compile(sections))
+    return Pattern(text, text.endswith("/"), body.endswith(b"***"), sections)
 
 
 def _quote(text: str) -> str:

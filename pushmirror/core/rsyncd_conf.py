@@ -12,6 +12,7 @@ from pushmirror.core.patterns import Pattern, parse_pattern
 _HIDING = ("includefrom", "include", "excludefrom", "exclude")
 _UNREAD_RULES = "filter"
 _MODULE = re.compile(r"\[(.+)\]")
+_RULE_SIGNS = ("-", "+", "!")
 _OTHER_FILES = ("&include", "&merge")
 
 
@@ -77,13 +78,13 @@ def choose_module(modules: Iterable[Module], root: str, named: str | None) -> Mo
 
 
 def _holds(path: str, root: str) -> bool:
-    folder = path.split("/./")[0].rstrip("/")
+    folder = path.rstrip("/")
     return bool(path) and (root == folder or root.startswith(folder + "/"))
 
 
 def place_in(module: Module, root: str) -> str:
     """Return where in the module the tree at `root` is; empty when it is the whole module."""
-    return root[len(module.path.split("/./")[0].rstrip("/")) :].strip("/")
+    return root[len(module.path.rstrip("/")) :].strip("/")
 
 
 @dataclass
@@ -94,6 +95,8 @@ class _Patterns:
 
     def add(self, parameter: str, word: str) -> None:
         try:
+            if word in _RULE_SIGNS:
+                raise ValueError(f"{word!r} makes what follows a rule of another kind")
             pattern = parse_pattern(word)
         except ValueError as error:
             self.unread.append(f"{parameter}: {error}")

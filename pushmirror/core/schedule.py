@@ -40,6 +40,8 @@ class Needs:
     missing_since_ms: int | None = None
     deletion_due_ms: int | None = None
     retry_at_ms: int | None = None
+    upstream_busy_until_ms: int | None = None
+    """The upstream is half-way through an update of its own, and has said until when at the latest."""
     awaiting_head: bool = False
     """The upstream is still being asked where it is; a first sync that did not wait for that would be done twice."""
 
@@ -65,7 +67,7 @@ def next_due(needs: Needs, now_ms: int) -> Due | None:
     """Return the next job of a tree, or None when there is nothing to do for it."""
     if needs.paused or needs.running or needs.awaiting_head:
         return None
-    floor = needs.retry_at_ms or 0
+    floor = max(needs.retry_at_ms or 0, needs.upstream_busy_until_ms or 0)
     found = [Due(max(at_ms, floor), work, needs.tree) for at_ms, work in _wishes(needs)]
     ready = [due for due in found if due.at_ms <= now_ms]
     if ready:

@@ -12,10 +12,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import CoreSchema, core_schema
 
 from pushmirror.core.messages import MAX_TREES
+from pushmirror.core.patterns import parse_pattern
+from pushmirror.core.profiles import PROFILES, parse_metadata_pattern
 from pushmirror.settings import endpoints, names, paths, units
 
 PLAIN_PROFILE = "plain"
-LATER_PROFILES = ("rpm", "deb", "arch", "apk")
+MAX_PATTERNS = 1000
 
 T = TypeVar("T")
 
@@ -87,17 +89,20 @@ def size_field(key: str, default: str, description: str) -> Any:
 
 
 def check_profile(text: str) -> str:
-    """Return `text` if it is a profile that this version has. Raises ValueError otherwise."""
-    if text == PLAIN_PROFILE:
+    """Return `text` if it is the name of a profile. Raises ValueError, which says what there is."""
+    if text in PROFILES:
         return text
-    if text in LATER_PROFILES:
-        return text
-    raise ValueError(f"{names.shorten(text)} is not a profile: use {PLAIN_PROFILE}")
+    raise ValueError(f"{names.shorten(text)} is not a profile: use one of {', '.join(PROFILES)}")
 
 
-def refuse_filters(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the empty tuple. Raises ValueError for any filter."""
-    return patterns
+def check_pattern(text: str) -> str:
+    """Return `text` if it is a pattern for a filter. Raises ValueError, which says what to write instead."""
+    return parse_pattern(text).text
+
+
+def check_metadata_pattern(text: str) -> str:
+    """Return `text` if it can tell metadata. Raises ValueError, which says what to write instead."""
+    return parse_metadata_pattern(text).text
 
 
 def list_to_tuple(value: object) -> object:
@@ -136,7 +141,12 @@ RemoteEndpoint = Annotated[str, text_parsed_by(endpoints.check_remote_endpoint, 
 ListeningService = Annotated[str, text_parsed_by(endpoints.check_listening_service, "http://.+:[0-9]+/?")]
 RemoteService = Annotated[str, text_parsed_by(endpoints.check_remote_service, "https?://.+")]
 SourceUrl = Annotated[str, text_parsed_by(endpoints.check_source, "rsync://.+")]
-Profile = Annotated[str, text_parsed_by(check_profile, "(plain|rpm|deb|arch|apk)")]
-Filters = Annotated[tuple[str, ...], BeforeValidator(list_to_tuple), AfterValidator(refuse_filters)]
+ProfileName = Annotated[str, text_parsed_by(check_profile, f"({'|'.join(PROFILES)})")]
+PathPattern = Annotated[str, text_parsed_by(check_pattern)]
+MetadataPattern = Annotated[str, text_parsed_by(check_metadata_pattern)]
+PathPatterns = Annotated[tuple[PathPattern, ...], Field(max_length=MAX_PATTERNS), BeforeValidator(list_to_tuple)]
+MetadataPatterns = Annotated[
+    tuple[MetadataPattern, ...], Field(max_length=MAX_PATTERNS), BeforeValidator(list_to_tuple)
+]
 # By name, in the order of the file, at least one; no more than a heartbeat has room for.
 Named = Annotated[Mapping[Name, T], Field(min_length=1, max_length=MAX_TREES), AfterValidator(MappingProxyType)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pushmirror.core.paths import STAGING_NAME
+from pushmirror.settings.common import PLAIN_PROFILE
 from pushmirror.settings.document import Document, KeyPath, format_key
 from pushmirror.settings.paths import check_absolute, find_enclosing, find_overlaps
 
@@ -31,6 +32,8 @@ def cross_check_subscriber(document: Document) -> list[Problem]:
         *_check_own_files(document, (*SUBSCRIBER_FILES, *passwords)),
         *_check_upstreams(document),
         *_check_staging(document),
+        *_check_filters(document),
+        *_check_profiles(document),
     ]
 
 
@@ -100,3 +103,24 @@ def _check_staging(document: Document) -> Iterator[Problem]:
         if staging in used:
             yield key, f"is used by {format_key(used[staging])} too: each tree needs a staging folder of its own"
         used.setdefault(staging, key)
+
+
+def _check_filters(document: Document) -> Iterator[Problem]:
+    for name in document.names("trees"):
+        tree: KeyPath = ("trees", name)
+        if document.value((*tree, "include")) and not document.value((*tree, "exclude")):
+            yield (
+                (*tree, "include"),
+                "does nothing by itself: it only spares what exclude would hide; to mirror nothing else, "
+                "add exclude: ['*'], and include every folder on the way",
+            )
+
+
+def _check_profiles(document: Document) -> Iterator[Problem]:
+    for name in document.names("trees"):
+        profile = document.value(("trees", name, "profile"))
+        if profile is None or profile == PLAIN_PROFILE:
+            continue
+        for key in ("metadata", "last"):
+            if document.value(("trees", name, key)):
+                yield ("trees", name, key), f"is for a format of your own: remove it, or `profile: {profile}`"

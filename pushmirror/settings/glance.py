@@ -6,23 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
+from pushmirror.core.patterns import parse_pattern
 from pushmirror.core.profiles import PLAIN, PROFILES
 from pushmirror.settings.document import Document, KeyPath, read_document
 from pushmirror.settings.names import check_environment, check_name, check_topic_prefix
 from pushmirror.settings.paths import check_absolute, check_socket_path, check_tree_path
 from pushmirror.settings.roles import PUBLISHER, SUBSCRIBER, find_role
 
+if TYPE_CHECKING:
+    from pushmirror.settings.publisher import PublisherTree
+    from pushmirror.settings.subscriber import SubscriberTree
+
 _MAX_CLIENTS = 100_000
 
 
 @dataclass(frozen=True)
 class GlanceTree:
-    """One tree: its folder, how many rsync clients its publisher takes at once (None: not said), and its format."""
+    """One tree: its folder, how many rsync clients its publisher takes at once (None: not said), its format, the URL by
+    which it is read, and the patterns of what a scan passes over."""
 
     path: Path
     max_clients: int | None = None
     profile: str = PLAIN.name
+    url: str | None = None
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Glance:
     topic_prefix: str | None
     environment: str | None
     trees: Mapping[str, GlanceTree]
+    rsyncd_conf: Path | None = None
 
 
 def glance(path: Path) -> Glance:
@@ -67,22 +77,45 @@ def _glance_at(document: Document) -> Glance:
         topic_prefix=check_topic_prefix(_text(document, ("bus", "topic_prefix"))) if speaks else None,
         environment=check_environment(_text(document, ("bus", "environment"))) if speaks else None,
         trees=MappingProxyType(trees),
+        rsyncd_conf=check_absolute(_text(document, ("rsyncd_conf",))) if "rsyncd_conf" in document.data else None,
     )
 
 
 def _glance_at_tree(document: Document, name: str) -> GlanceTree:
     path = check_tree_path(_text(document, ("trees", name, "path")))
-    max_clients = document.value(("trees", name, "max_clients"))
     profile = document.value(("trees", name, "profile"))
-    if profile is None:
-        profile = PLAIN.name
-    if not isinstance(profile, str) or profile not in PROFILES:
-        raise ValueError("profile is none that there is")
-    if max_clients is None:
-        return GlanceTree(path, profile=profile)
-    if isinstance(max_clients, int) and not isinstance(max_clients, bool) and 1 <= max_clients <= _MAX_CLIENTS:
-        return GlanceTree(path, max_clients, profile)
+    url = document.value(("trees", name, "url"))
+    return GlanceTree(
+        path,
+        _check_clients(document.value(("trees", name, "max_clients"))),
+        _check_profile(PLAIN.name if profile is None else profile),
+        url if isinstance(url, str) else None,
+        _check_exclude(document.value(("trees", name, "detect")), document.value(("trees", name, "detect", "exclude"))),
+    )
+
+
+def _check_profile(value: object) -> str:
+    if isinstance(value, str) and value in PROFILES:
+        return value
+    raise ValueError("profile is none that there is")
+
+
+def _check_clients(value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_CLIENTS):
+        return value
     raise ValueError("max_clients is no number of clients")
+
+
+def _check_exclude(detect: object, value: object) -> tuple[str, ...]:
+    if detect is not None and not isinstance(detect, Mapping):
+        raise ValueError("detect is no group")
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("exclude is no list of patterns")
+    for pattern in value:
+        parse_pattern(pattern)
+    return tuple(value)
 
 
 def _text(document: Document, key: KeyPath) -> str:
@@ -106,7 +139,14 @@ def _glance_by_model(path: Path) -> Glance:
         control=settings.control,
         topic_prefix=None if bus is None else bus.topic_prefix,
         environment=None if bus is None else bus.environment,
-        trees=MappingProxyType(
-            {name: GlanceTree(tree.path, getattr(tree, "max_clients", None), tree.profile) for name, tree in settings.trees.items()}
-        ),
+        trees=MappingProxyType({name: _shorten(tree) for name, tree in settings.trees.items()}),
+        rsyncd_conf=settings.rsyncd_conf if isinstance(settings, PublisherSettings) else None,
     )
+
+
+def _shorten(tree: PublisherTree | SubscriberTree) -> GlanceTree:
+    from pushmirror.settings.publisher import PublisherTree
+
+    if isinstance(tree, PublisherTree):
+        return GlanceTree(tree.path, tree.max_clients, tree.profile, tree.url, tree.detect.exclude)
+    return GlanceTree(tree.path, profile=tree.profile)

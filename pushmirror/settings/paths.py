@@ -57,3 +57,16 @@ def find_overlaps(paths: Mapping[str, PurePath]) -> Iterator[tuple[str, str]]:
 def find_enclosing(path: PurePath, trees: Mapping[str, PurePath]) -> str | None:
     """Return the name of a tree in which `path` lies (or which it is), None if there is none."""
     return next((name for name, tree in trees.items() if path.is_relative_to(tree)), None)
+
+
+def check_marker(text: str) -> str:
+    """Return `text` as the path of a file: absolute, or relative to its tree without a way out of it.
+
+    Raises ValueError for anything else.
+    """
+    if text.startswith("/"):
+        return str(check_absolute(text))
+    parts = text.split("/")
+    if not text.isprintable() or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{shorten(text)} is no path of a file: write it as seen from the root of the tree")
+    return text

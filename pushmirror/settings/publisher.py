@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from pushmirror.core.patterns import parse_pattern
 from pushmirror.settings.common import (
+    PLAIN_PROFILE,
     AbsolutePath,
     Environment,
     ListeningEndpoint,
     ListeningService,
     Named,
     NodeName,
-    Profile,
+    ProfileName,
     SettingsModel,
     SocketPath,
     SourceUrl,
@@ -22,7 +24,18 @@ from pushmirror.settings.common import (
     TreeFolder,
     duration_between,
     duration_field,
+    list_to_tuple,
+    text_parsed_by,
 )
+from pushmirror.settings.paths import check_marker
+
+
+def _check_pattern(text: str) -> str:
+    return parse_pattern(text).text
+
+
+Patterns = Annotated[tuple[Annotated[str, text_parsed_by(_check_pattern)], ...], BeforeValidator(list_to_tuple)]
+Marker = Annotated[str, text_parsed_by(check_marker, ".+")]
 
 
 class Bus(SettingsModel):
@@ -35,15 +48,47 @@ class Bus(SettingsModel):
     environment: Environment = Field(description="the part of every topic after the prefix, such as prod")
 
 
+class Watch(SettingsModel):
+    """How a tree is watched."""
+
+    settle_ms: Annotated[int, duration_between("100ms", "1d")] = duration_field(
+        "settle", "10s", "what changed is announced when nothing has changed any more for this long"
+    )
+
+
+class Detect(SettingsModel):
+    """How the publisher finds out by itself what changed in a tree. The ways can be combined."""
+
+    scan_ms: Annotated[int, duration_between("1s", "365d")] | None = Field(
+        alias="scan",
+        default=None,
+        description="how often the tree is scanned for what was written by rename, link or unlink; absent: never",
+    )
+    thorough_ms: Annotated[int, duration_between("1m", "365d")] | None = Field(
+        alias="thorough",
+        default=None,
+        description="within which time every entry is looked at once, for edits in place; absent: never",
+    )
+    watch: Watch | None = Field(default=None, description="be told of changes by the kernel (inotify)")
+    marker: Marker | None = Field(
+        default=None,
+        description="a file that changes when an update is complete, which has the tree scanned; relative to the tree",
+    )
+    exclude: Patterns = Field(default=(), description="patterns of paths that are never announced by a scan")
+
+
 class PublisherTree(SettingsModel):
     """One tree that is announced."""
 
     path: TreeFolder = Field(description="the folder of the tree on this machine")
     url: SourceUrl | None = Field(default=None, description="the rsync URL under which others read the tree")
-    profile: Profile = Field(default="plain", description="the repository format; plain knows no metadata")
+    profile: ProfileName = Field(
+        default=PLAIN_PROFILE, description="the repository format: plain, rpm, deb, arch or apk"
+    )
     max_clients: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None, description="how many rsync clients this publisher takes at once; absent: not announced"
     )
+    detect: Detect = Field(default=Detect(), description="how changes are found that nobody announces")
 
 
 class PublisherSettings(SettingsModel):
@@ -64,6 +109,10 @@ class PublisherSettings(SettingsModel):
     allow_root: bool = Field(default=False, description="whether the daemon may run as root")
     heartbeat_ms: Annotated[int, duration_between("1s", "1h")] = duration_field(
         "heartbeat", "30s", "how often the publisher says that it is alive, and which serials are the newest"
+    )
+    rsyncd_conf: AbsolutePath | None = Field(
+        default=None,
+        description="the configuration of the rsync daemon that serves the trees: what it hides is not announced",
     )
     trees: Named[PublisherTree] = Field(description="the trees, by name")
 

@@ -10,17 +10,17 @@ from pydantic import BeforeValidator, Field
 from pushmirror.core.filters import Rules
 from pushmirror.core.paths import STAGING_NAME
 from pushmirror.core.patterns import parse_pattern
-from pushmirror.core.profiles import PROFILES
-from pushmirror.core.profiles import Profile as RepositoryProfile
+from pushmirror.core.profiles import PROFILES, Profile, make_profile
 from pushmirror.errors import KeyFileError
 from pushmirror.settings.common import (
     PLAIN_PROFILE,
     AbsolutePath,
     Environment,
-    Filters,
+    MetadataPatterns,
     Named,
     NodeName,
-    Profile,
+    PathPatterns,
+    ProfileName,
     RemoteEndpoint,
     RemoteService,
     SettingsModel,
@@ -106,7 +106,17 @@ class SubscriberTree(SettingsModel):
         description="the rsync URL of the tree: rsync://HOST/MODULE/ or rsync://HOST/MODULE/FOLDER/"
     )
     path: TreeFolder = Field(description="the folder of the mirror on this machine")
-    profile: Profile = Field(default=PLAIN_PROFILE, description="the repository format; plain knows no metadata")
+    profile: ProfileName = Field(
+        default=PLAIN_PROFILE,
+        description="the repository format: plain, rpm, deb, arch or apk; with metadata or last, leave it out",
+    )
+    metadata: MetadataPatterns = Field(
+        default=(),
+        description="a format of your own: patterns of the files that are switched after everything is there",
+    )
+    last: MetadataPatterns = Field(
+        default=(), description="a format of your own: patterns of the metadata that is switched last, in this order"
+    )
     coalesce_ms: Annotated[int, duration_between("0s", "1h")] = duration_field(
         "coalesce", "2s", "announcements are gathered this long before a job starts"
     )
@@ -122,10 +132,12 @@ class SubscriberTree(SettingsModel):
     configured_delete_grace_ms: Annotated[int, duration_between("0s", "30d")] | None = Field(
         alias="delete_grace",
         default=None,
-        description="deletions wait this long after everything else; absent: 0s for plain, 10m for other profiles",
+        description="deletions wait this long after everything else; absent: 0s for plain, 10m where there is metadata",
     )
-    include: Filters = Field(default=(), description="patterns of paths to mirror in spite of exclude; not yet taken")
-    exclude: Filters = Field(default=(), description="patterns of paths not to mirror; not yet taken")
+    include: PathPatterns = Field(
+        default=(), description="patterns of paths to mirror in spite of exclude, as rsync reads --include"
+    )
+    exclude: PathPatterns = Field(default=(), description="patterns of paths not to mirror, as rsync reads --exclude")
     password_file: AbsolutePath | None = Field(
         default=None, description="the file with the password for the rsync daemon, readable by the subscriber alone"
     )
@@ -159,16 +171,18 @@ class SubscriberTree(SettingsModel):
         """How long deletions wait: as set, otherwise by the profile."""
         if self.configured_delete_grace_ms is not None:
             return self.configured_delete_grace_ms
-        return 0 if self.profile == PLAIN_PROFILE else _REPOSITORY_GRACE_MS
+        return _REPOSITORY_GRACE_MS if self.repository_profile else 0
 
     @property
-    def repository_profile(self) -> RepositoryProfile:
-        """Which paths are metadata, and in what order they are switched."""
+    def repository_profile(self) -> Profile:
+        """What is metadata in this tree: as the patterns of the operator say, otherwise as the format says."""
+        if self.metadata or self.last:
+            return make_profile("own", self.metadata, self.last)
         return PROFILES[self.profile]
 
     @property
     def rules(self) -> Rules:
-        """What is left out."""
+        """What of this tree is not mirrored."""
         return Rules(tuple(map(parse_pattern, self.include)), tuple(map(parse_pattern, self.exclude)))
 
     @property

@@ -28,7 +28,11 @@ _MISSING_RETRY = 3
 
 
 class Dispatcher:
-    """Runs the jobs of `trees`. `awaits_head` tells for which of them a first sync had better wait a moment."""
+    """Runs the jobs of `trees`.
+
+    `awaits_head` tells for which of them a first sync had better wait a moment, `busy_until_ms` until when the upstream
+    is updating one itself.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class Dispatcher:
         random: Callable[[], float],
         tell: Callable[[Event, JobRecord, Progress | None], None],
         awaits_head: Callable[[str], bool],
+        busy_until_ms: Callable[[str], int | None] = lambda tree: None,
     ) -> None:
         self._reactor = reactor
         self._trees = trees
@@ -51,6 +56,7 @@ class Dispatcher:
         self._random = random
         self._tell = tell
         self._awaits_head = awaits_head
+        self._busy_until_ms = busy_until_ms
         self._running: dict[str, Deferred[None]] = {}
         self._jobs: dict[str, Job] = {}
         self._look: Any = None
@@ -100,6 +106,7 @@ class Dispatcher:
             missing_since_ms=record.missing_since_ms,
             deletion_due_ms=record.deletion_due_ms,
             retry_at_ms=record.retry_at_ms,
+            upstream_busy_until_ms=self._busy_until_ms(record.tree),
             awaiting_head=self._awaits_head(record.tree),
         )
 

@@ -15,9 +15,11 @@ from pushmirror.core.messages import (
     DEFAULT_HEARTBEAT_MS,
     HEARTBEAT,
     UPDATED,
+    UPDATING,
     kind_of,
     parse_heartbeat,
     parse_update,
+    parse_updating,
     topic,
 )
 from pushmirror.core.rate import TokenBucket
@@ -57,7 +59,7 @@ class Listener:
     ) -> None:
         self._name = name
         self._keys = tuple(keys)
-        self._topics = {topic(prefix, environment, kind).encode(): kind for kind in (UPDATED, HEARTBEAT)}
+        self._topics = {topic(prefix, environment, kind).encode(): kind for kind in (UPDATED, HEARTBEAT, UPDATING)}
         self._trees = trees
         self._ledger = ledger
         self._tracker = tracker
@@ -116,13 +118,13 @@ class Listener:
             raise Dropped("publisher")
         if kind == UPDATED:
             self._take_update(envelope)
+        elif kind == UPDATING:
+            self._take_updating(envelope)
         else:
             self._take_heartbeat(envelope)
 
     def _take_update(self, envelope: Envelope) -> None:
-        tree = envelope.msg.get("tree")
-        if not isinstance(tree, str) or tree not in self._trees:
-            raise Dropped("tree")
+        tree = self._known_tree(envelope)
         head = self._ledger.head(tree)
         serial: Any = envelope.msg.get("serial")
         if head is not None and envelope.msg.get("epoch") == head.epoch and _is_old(serial, head.serial):
@@ -132,6 +134,22 @@ class Listener:
         self._hear()
         if self._tracker.take_update(update, digest(envelope.signed)) is Verdict.OLD_EPOCH:
             raise Dropped("epoch")
+
+    def _take_updating(self, envelope: Envelope) -> None:
+        self._known_tree(envelope)
+        self._verify(envelope)
+        updating = parse_updating(envelope.msg)
+        heard_ms, _ = self._heartbeat
+        # A recorded one that is sent again must not hold up jobs; how old it is tells the publisher's own clock.
+        if updating.at_ms < heard_ms - SILENT_INTERVALS * self._interval_ms or not self._tracker.take_updating(updating):
+            raise Dropped("stale")
+        self._hear()
+
+    def _known_tree(self, envelope: Envelope) -> str:
+        tree = envelope.msg.get("tree")
+        if not isinstance(tree, str) or tree not in self._trees:
+            raise Dropped("tree")
+        return tree
 
     def _take_heartbeat(self, envelope: Envelope) -> None:
         self._verify(envelope)

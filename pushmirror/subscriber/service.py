@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 
 from pushmirror.bus.zeromq import ZeroMQReceiver
 from pushmirror.control.server import ControlServer
-from pushmirror.core.messages import HEARTBEAT, UPDATED, topic
+from pushmirror.core.messages import HEARTBEAT, UPDATED, UPDATING, topic
 from pushmirror.core.model import Event
 from pushmirror.core.progress import Progress
 from pushmirror.errors import StateError
@@ -65,6 +65,7 @@ def make_service(settings: SubscriberSettings, reactor: Any) -> Any:
         random.random,
         lambda event, record, progress: upstreams[trees[record.tree].settings.upstream].tell(event, record, progress),
         lambda tree: upstreams[trees[tree].settings.upstream].tracker.is_awaiting_head(tree),
+        lambda tree: upstreams[trees[tree].settings.upstream].tracker.busy_until_ms(tree),
     )
     for name, upstream in settings.upstreams.items():
         followed = frozenset(tree for tree, parts in trees.items() if parts.settings.upstream == name)
@@ -180,7 +181,7 @@ class _UpstreamService(Service):
         self._reporter = Reporter(node, name, prefix, environment, key, client, read_clock_ms)
         self.tracker = Tracker(reactor, sorted(trees), ledger, client, read_clock_ms, dispatcher.poke)
         self.listener = Listener(name, keys, prefix, environment, trees, ledger, self.tracker, read_clock_ms)
-        topics = [topic(prefix, environment, kind).encode() for kind in (UPDATED, HEARTBEAT)]
+        topics = [topic(prefix, environment, kind).encode() for kind in (UPDATED, HEARTBEAT, UPDATING)]
         self._receiver = ZeroMQReceiver(reactor, settings.publish, topics, self.listener.deliver)
         self._silence = LoopingCall(self.listener.watch_silence)
         self._silence.clock = reactor

@@ -75,6 +75,7 @@ class Status:
             "last_sync": None if last is None else show_job(last),
             "last_full_sync": _seconds(record.last_full_sync_ms),
             "retry_at": _seconds(record.retry_at_ms),
+            "upstream_busy_until": _seconds(self._dispatcher.needs(record).upstream_busy_until_ms),
             "reason": record.reason,
         }
 

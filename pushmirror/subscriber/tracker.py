@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from pushmirror.core.model import Head, Heartbeat, Update
+from pushmirror.core.model import Head, Heartbeat, Update, Updating
 from pushmirror.core.tracking import Verdict, judge_head, judge_state, judge_update
 from pushmirror.errors import MalformedMessage, ServiceError
 from pushmirror.subscriber.ledger import Ledger
@@ -62,6 +62,8 @@ class Tracker:
         self._catching: dict[str, _CatchingUp] = {}
         self._under_way: dict[str, Deferred[None]] = {}
         self._doubted_ms: dict[str, int] = {}
+        self._updating: dict[str, tuple[int, int]] = {}
+        """By tree: when the publisher said that it is updating it (its clock), and until when that counts (ours)."""
         self._started_s = 0.0
         self._first_contact: Any = None
         self._stopped = False
@@ -105,6 +107,26 @@ class Tracker:
             self._act(update.tree, verdict, head, update.at_ms)
         return verdict
 
+    def take_updating(self, updating: Updating) -> bool:
+        """Start nothing new on a tree that its publisher is updating. Returns False for what was said before."""
+        said_ms, _ = self._updating.get(updating.tree, (-1, 0))
+        if updating.at_ms <= said_ms:
+            return False
+        until_ms = self._clock_ms() + updating.expires_ms - updating.at_ms
+        self._updating[updating.tree] = (updating.at_ms, until_ms)
+        self._changed(updating.tree)
+        return True
+
+    def busy_until_ms(self, tree: str) -> int | None:
+        """Return until when the publisher may be updating `tree`, by its own word; None when it is not."""
+        _, until_ms = self._updating.get(tree, (-1, 0))
+        return until_ms if until_ms > self._clock_ms() else None
+
+    def _end_updating(self, tree: str) -> None:
+        if tree in self._updating:
+            said_ms, _ = self._updating[tree]
+            self._updating[tree] = (said_ms, 0)
+
     def take_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Act on what a heartbeat says of each tree that is followed."""
         for tree in self._trees:
@@ -131,6 +153,7 @@ class Tracker:
 
     def _announce(self, fetched: FetchedUpdate) -> None:
         update = fetched.update
+        self._end_updating(update.tree)
         self._ledger.announce(update.tree, update, fetched.digest, fetched.changes, self._clock_ms())
         log.info(
             "tree %s: announced serial %d, %d changed, %d deleted%s",

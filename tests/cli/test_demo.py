@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.cli.demo_processes import Interrupted, Interruptions
-from pushmirror.cli.demo_rsyncd import Reading, log_path, read_log
-from pushmirror.cli.demo_timeline import find_timeline
-from pushmirror.cli.demo_tree import change_tree, make_tree
+from pushmirror.cli.demo.processes import Interrupted, Interruptions
+from pushmirror.cli.demo.rsyncd import Reading, log_path, read_log
+from pushmirror.cli.demo.timeline import find_timeline
+from pushmirror.cli.demo.tree import change_tree, make_tree
 from pushmirror.core.messages import UPDATED
 from pushmirror.core.model import Event
 from pushmirror.monitor.follow import Arrival

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from pushmirror.cli.demo_world import TREE as DEMO_TREE
+from pushmirror.cli.demo.world import TREE as DEMO_TREE
 from pushmirror.cli.explain import explain as command
 from pushmirror.core.lists import format_changes
 from pushmirror.core.messages import HEARTBEAT, UPDATED, parse_update

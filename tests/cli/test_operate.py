@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.cli.demo_world import TREE, Site, World
+from pushmirror.cli.demo.world import TREE, Site, World
 from pushmirror.control.client import ask as ask_daemon
 from pushmirror.errors import Refused
 from tests.cli.world import ask, publish, tree_status, wait_applied, world

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -133,15 +134,13 @@ def test_odd_names_arrive(place: Place) -> None:
 
 def test_the_output_is_rsyncs_own(place: Place) -> None:
     """With -i in the command nothing is added to standard output, and rsync's messages are on standard error."""
-    command = ["rsync", "-ai", "--info=stats2", "--out-format=%i|%n", place.from_, str(place.upstream / "missing")]
-    bare = subprocess.run(
-        [*command, f"{place.folder}/bare/"], capture_output=True, env=clean_environment(), check=False
-    )
+    copy = place.folder / "copy"
+    shutil.copytree(place.tree, copy, symlinks=True)
+    command = ["rsync", "-rtOi", "--delete", place.from_, str(place.upstream / "missing")]
+    bare = subprocess.run([*command, f"{copy}/"], capture_output=True, env=clean_environment(), check=False)
     done = place.run(*command, place.into)
-    assert done.returncode == bare.returncode == 23
-    items = [line for line in done.stdout.splitlines() if b"|" in line]
-    assert items == [line for line in bare.stdout.splitlines() if b"|" in line and line[:3] != b"cd+" or b"pool" in line][-2:] or items  # fmt: skip
-    assert done.stdout.count(b"\n") >= 10 and b"missing" in done.stderr
+    assert (done.returncode, done.stdout) == (bare.returncode, bare.stdout) and bare.returncode == 23
+    assert bare.stdout.splitlines() and bare.stderr.splitlines()[0] in done.stderr
 
 
 def test_standard_input_reaches_rsync(place: Place) -> None:
@@ -157,7 +156,7 @@ def test_standard_input_reaches_rsync(place: Place) -> None:
     [
         ("pool/", "tree/pool/", {b"pool/b.deb"}),
         ("pool/", "tree/new", {b"new", b"new/a.deb", b"new/b.deb"}),
-        ("pool", "tree/new/", {b"new", b"new/pool", b"new/pool/a.deb", b"new/pool/b.deb"}),
+        ("pool", "tree/new/", {b"new/pool", b"new/pool/a.deb", b"new/pool/b.deb"}),
         ("pool/b.deb", "tree/", {b"b.deb"}),
         ("pool/b.deb", "tree/renamed", {b"renamed"}),
         ("pool/b.deb", "tree/pool", {b"pool/b.deb"}),
@@ -165,7 +164,7 @@ def test_standard_input_reaches_rsync(place: Place) -> None:
     ],
 )
 def test_names_are_seen_from_the_destination(place: Place, source: str, destination: str, expected: set[bytes]) -> None:
-    """The destination is the tree or lies in it, relative to where the command was started; a file may get a new name."""
+    """The destination is the tree or lies in it, relative to where the command was started."""
     write(place.tree, b"pool/a.deb", b"new", mtime_ns=(place.upstream / "pool" / "a.deb").stat().st_mtime_ns)
     done = place.run("rsync", "-rt", f"upstream/{source}", destination, at=place.folder)
     assert done.returncode == 0, done.stderr
@@ -247,16 +246,12 @@ def test_what_arrived_is_announced_though_a_file_vanished(place: Place) -> None:
 
 def test_a_failed_run_announces_nothing_and_the_next_one_makes_up_for_it(place: Place) -> None:
     """What a run has brought before it failed is not itemised again, and is announced all the same."""
-    write(place.upstream, b"z/sub", b"x")
-    (place.upstream / "pool" / "a.deb").write_bytes(os.urandom(LARGE_BYTES))
-    done = place.run("rsync", "-rt", "--stop-after=0", place.from_, place.into)
-    assert done.returncode != 0 and place.announced() == []
     with half_way(place) as program:
-        wait_until(lambda: (place.tree / "first").exists(), what="the first file")
+        wait_until((place.tree / "first").exists, what="the first file")
         program.send(signal.SIGTERM)
         assert program.wait() == 20
         assert "next run that succeeds" in program.log_text()
-    assert place.announced() == [] and place.kept() >= 1
+    assert place.announced() == [] and place.kept() == 1
     done = place.run("rsync", "-rt", place.from_, place.into)
     assert done.returncode == 0 and b"first" not in done.stdout
     ((changed, _),) = place.lists()
@@ -270,8 +265,8 @@ def test_signals_reach_rsync(place: Place, number: signal.Signals, code: int) ->
     with half_way(place) as program:
         program.send(number)
         assert program.wait() == code
+    wait_until(lambda: not is_running(place.state_dir, "debian"), what="the end of rsync's other processes")
     assert list(place.tree.glob(".large.*")) == []
-    assert not is_running(place.state_dir, "debian")
 
 
 def test_a_killed_run_leaves_the_tree_locked_until_its_rsync_ends(place: Place) -> None:
@@ -353,15 +348,13 @@ def test_what_cannot_be_run_is_refused_and_nothing_is_done(place: Place, command
 ACCEPTED = [
     ["rsync", "-rte", "ssh -n", "{from}", "{into}"],
     ["rsync", "{from}", "{into}", "-rt", "--exclude", "--dry-run"],
-    ["rsync", "-rtfn", "{from}", "{into}"],
     ["rsync", "-rt", "--", "{from}", "{into}"],
     ["rsync", "-rtiv", "--progress", "--stats", "--info=progress2", "{from}", "{into}"],
     ["rsync", "-rt", "--outbuf=L", "--out-format=%o %i %n", "{from}", "{into}"],
-    ["rsync", "-rt", "--no-whole-file", "--delay-updates", "--inplace", "--delay-updates", "{from}", "{into}"],
 ]
 
 
-@pytest.mark.parametrize("command", [ACCEPTED[index] for index in (0, 1, 3, 4, 5)], ids=lambda c: " ".join(c[:4]))
+@pytest.mark.parametrize("command", ACCEPTED, ids=lambda command: " ".join(command[:4]))
 def test_what_only_looks_like_it_is_run(place: Place, command: list[str]) -> None:
     """Values of options are no options; options may stand behind the places; output options that list changes stay."""
     given = [part.replace("{from}", place.from_).replace("{into}", place.into) for part in command]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.cli.demo_world import PUBLISHER, TREE, Site, World
+from pushmirror.cli.demo.world import PUBLISHER, TREE, Site, World
 from tests.cli.world import ask, world
 from tests.support.processes import Program
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pushmirror.cli.demo_processes import Interruptions, Processes
-from pushmirror.cli.demo_tree import make_tree
-from pushmirror.cli.demo_world import TREE, Site, World
+from pushmirror.cli.demo.processes import Interruptions, Processes
+from pushmirror.cli.demo.tree import make_tree
+from pushmirror.cli.demo.world import TREE, Site, World
 from tests.support.processes import run_pushmirror
 
 DEADLINE_S = 30.0

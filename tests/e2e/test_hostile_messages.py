@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.core.messages import UPDATED
-from pushmirror.core.model import ChangeList, Head
+from pushmirror.core.messages import UPDATED, UPDATING, format_updating
+from pushmirror.core.model import ChangeList, Head, Updating
 from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import attach
 from pushmirror.keys import generate_key_file, load_private_key, seal
-from tests.support.bus import EPOCH, FakePublisher
+from tests.support.bus import EPOCH, FakePublisher, now_ms
 from tests.support.waiting import wait_until
 from tests.support.world import PUBLISHER, TREE, Subscriber, World
 
@@ -135,3 +135,23 @@ def test_a_replayed_announcement_is_counted_and_starts_nothing(
         publisher.send(UPDATED, body)
     wait_until(lambda: subscriber.dropped()["duplicate"] >= 20, what="the duplicates are counted")
     assert len(world.rsyncd.connections()) == connections
+
+
+def test_a_tree_that_its_publisher_is_updating_starts_nothing_until_it_is_told_the_end(
+    field: tuple[FakePublisher, Subscriber, World],
+) -> None:
+    """`tree.updating` holds the jobs back, an announcement ends that, and a replay of it does nothing."""
+    publisher, subscriber, world = field
+    started_ms = now_ms()
+    updating = publisher.sealed(UPDATING, format_updating(Updating(PUBLISHER, TREE, started_ms, started_ms + 600_000)))
+    publisher.send(UPDATING, updating)
+    subscriber.wait_for("the note", lambda tree: tree["upstream_busy_until"])
+    connections = len(world.rsyncd.connections())
+    subscriber.ask("sync", full=True)
+    tree = subscriber.tree()
+    assert tree["state"] == "waiting" and len(world.rsyncd.connections()) == connections
+    publisher.send_update(publisher.update(TREE, 1, HONEST))
+    subscriber.wait_exact(1)
+    publisher.send(UPDATING, updating)
+    wait_until(lambda: subscriber.dropped()["stale"] >= 1, what="the replay is counted")
+    assert subscriber.tree()["upstream_busy_until"] is None

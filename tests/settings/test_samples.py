@@ -24,7 +24,19 @@ SAMPLES: dict[str, type[SettingsModel]] = {
     "subscriber.yaml": SubscriberSettings,
 }
 # Keys without a default of their own: what the sample shows is an example.
-EXAMPLES = {"authorized_nodes", "url", "max_clients", "password_file", "bandwidth", "staging_dir"}
+EXAMPLES = {
+    "authorized_nodes",
+    "scan",
+    "thorough",
+    "watch",
+    "marker",
+    "rsyncd_conf",
+    "url",
+    "max_clients",
+    "password_file",
+    "bandwidth",
+    "staging_dir",
+}
 
 
 def uncomment(text: str) -> str:
@@ -111,6 +123,7 @@ def test_the_schema_takes_what_the_sample_shows(name: str) -> None:
 
 def mismatches(value: Any, schema: Any, definitions: Any) -> Any:
     """Yield the values that `schema`, as far as it uses keys and patterns, does not take."""
+    schema = next((choice for choice in schema.get("anyOf", ()) if "$ref" in choice), schema)
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rsplit("/", 1)[1]]
     if isinstance(value, dict):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pushmirror.core.profiles import PLAIN
 from pushmirror.core.scanning import Scope
 from pushmirror.publisher.announcement import Announcement
 from pushmirror.publisher.detect.excludes import Excludes
@@ -20,6 +21,7 @@ from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.inspection import inspect_root
 from pushmirror.publisher.journal import JOURNAL_NAME, Journal
 from pushmirror.publisher.journal_rows import Announced
+from pushmirror.publisher.stamps import with_stamps
 
 EXCLUDES_NOTE = "excludes"
 ROOT_NOTE = "root"
@@ -38,6 +40,7 @@ class Place:
     excludes: Excludes
     state_dir: Path
     identity: Identity
+    profile: str = PLAIN.name
     max_clients: int | None = None
 
     @property
@@ -83,7 +86,8 @@ def scan_and_announce(
     """
     started = time.monotonic()
     with held_for_scan(place.lock_path, wait_seconds=wait_seconds):
-        refuse_during_run(place.state_dir, place.tree)
+        if not force:
+            refuse_during_run(place.state_dir, place.tree)
         root_mtime_ns = inspect_root(place.root, force=force)
         index = Index(place.index_path)
         try:
@@ -101,6 +105,9 @@ def scan_and_announce(
                 settled = findings.settle(os.fsencode(place.root), index)
                 if marker is not None:
                     index.set_note(MARKER_NOTE, marker)
+                if settled and not force:
+                    # Once more: a run that began during the scan is half-way now.
+                    refuse_during_run(place.state_dir, place.tree)
                 announced = _announce(place, settled, root_mtime_ns) if settled else None
         finally:
             index.close()
@@ -140,15 +147,13 @@ def _prepare(index: Index, place: Place, scope: Scope) -> tuple[bool, Scope]:
 
 
 def _announce(place: Place, settled: SettledFindings, root_mtime_ns: int | None) -> Announced:
-    # Once more: a run that began during the scan is half-way now.
-    refuse_during_run(place.state_dir, place.tree)
     journal = Journal(place.state_dir / JOURNAL_NAME)
     try:
         return journal.announce(
             Announcement(
                 identity=place.identity,
                 tree=place.tree,
-                changes=settled.changes,
+                changes=with_stamps(settled.changes, place.root, place.profile),
                 bytes=settled.bytes,
                 root_mtime_ns=root_mtime_ns,
                 max_clients=place.max_clients,

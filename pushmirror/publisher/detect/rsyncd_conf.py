@@ -59,13 +59,12 @@ def _read(path: Path) -> str:
 def _resolve(configuration: Configuration) -> Iterator[Module]:
     for module in configuration.modules:
         if module.path.startswith("/"):
-            # The part before "/./" is what the daemon changes its root to; names are told from behind it.
             yield Module(module.name, {**module.parameters, "path": os.path.realpath(module.path)})
 
 
 def _module_name(url: str | None) -> str | None:
     try:
-        return None if url is None else parse_source(url).module
+        return None if url is None else parse_source(url).root.rstrip("/").rpartition("/")[2]
     except (PushmirrorError, ValueError):
         return None
 

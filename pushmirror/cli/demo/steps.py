@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from pushmirror.cli.demo_processes import PUSHMIRROR, Interrupted, Processes, run_command
-from pushmirror.cli.demo_proof import Proof, compare, show_cost, show_proof, tell_differences
-from pushmirror.cli.demo_rsyncd import Reading, log_size, read_log
-from pushmirror.cli.demo_timeline import Listening, Timeline, show_timeline
-from pushmirror.cli.demo_tree import Change, change_tree, count_entries, join_paths, make_tree
-from pushmirror.cli.demo_world import PROOF, TREE, World
+from pushmirror.cli.demo.processes import PUSHMIRROR, Interrupted, Processes, run_command
+from pushmirror.cli.demo.proof import Proof, compare, show_cost, show_proof, tell_differences
+from pushmirror.cli.demo.rsyncd import Reading, log_size, read_log
+from pushmirror.cli.demo.timeline import Listening, Timeline, show_timeline
+from pushmirror.cli.demo.tree import Change, change_tree, count_entries, join_paths, make_tree
+from pushmirror.cli.demo.world import PROOF, TREE, World
 from pushmirror.monitor.quantities import format_bytes, format_count, format_duration_ms
 from pushmirror.monitor.status_tables import make_table
 

@@ -30,8 +30,8 @@ def demo(mirrors: int, files: int, keep: bool) -> None:
         raise PushmirrorError("the demonstration needs rsync: install it, for example with `apt install rsync`")
     if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_PLACE_BYTES:
         raise PushmirrorError(f"{tempfile.gettempdir()} is too long a path for sockets in it: run it with TMPDIR=/tmp")
-    from pushmirror.cli.demo_processes import Interrupted, Interruptions, Processes
-    from pushmirror.cli.demo_steps import Show
+    from pushmirror.cli.demo.processes import Interrupted, Interruptions, Processes
+    from pushmirror.cli.demo.steps import Show
 
     interruptions = Interruptions()
     processes = Processes(interruptions)

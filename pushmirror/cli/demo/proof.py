@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from pushmirror.cli.demo_processes import run_command
-from pushmirror.cli.demo_rsyncd import Reading
+from pushmirror.cli.demo.processes import run_command
+from pushmirror.cli.demo.rsyncd import Reading
 from pushmirror.logs import escape
 from pushmirror.monitor.quantities import format_bytes
 from pushmirror.monitor.status_tables import make_table

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from pushmirror.cli.demo_processes import PUSHMIRROR, Processes
-from pushmirror.cli.demo_rsyncd import compose_settings
+from pushmirror.cli.demo.processes import PUSHMIRROR, Processes
+from pushmirror.cli.demo.rsyncd import compose_settings
 from pushmirror.control.client import ask
 from pushmirror.errors import NotRunning, PushmirrorError
 from pushmirror.keys import PublicKey, generate_key_file
