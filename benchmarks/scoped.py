@@ -2,8 +2,8 @@
 
     python -m benchmarks.scoped [--files 10000 --files 100000] [--changes 100] [--rounds 7]
 
-In each round the same files change at Tier 1, and three mirrors follow, one after the other: by a full
-``rsync -aH --delete``, by the bare baseline (one put run and one delete run of the same lists, with our options), and by
+In each round the same files change at Tier 1, and three mirrors follow, one after the other: by a full ``rsync -aH
+--delete``, by the bare baseline (one put run and one delete run of the same lists, with our options), and by
 pushmirror: a real publisher, a real subscriber, everything on loopback. Times are seconds, the medians over the rounds.
 """
 
@@ -59,8 +59,10 @@ def make_files(root: Path, count: int) -> list[TreePath]:
     return paths
 
 
-def change(root: Path, files: list[TreePath], count: int, chance: random.Random) -> tuple[list[TreePath], list[TreePath]]:
-    """Rewrite some files and delete others, `count` in all; return both lists, the deleted ones taken out of `files`."""
+def change(
+    root: Path, files: list[TreePath], count: int, chance: random.Random
+) -> tuple[list[TreePath], list[TreePath]]:
+    """Rewrite some files and delete others, `count` in all; return both lists, the deleted taken out of `files`."""
     chosen = chance.sample(range(len(files)), count)
     deleted = sorted(files[index] for index in chosen[: count // DELETED_SHARE])
     put = sorted(files[index] for index in chosen[count // DELETED_SHARE :])

@@ -42,6 +42,8 @@ Paths = Sequence[str]
 @click.option(
     "--from-rsync", metavar="FILE|-", help="What `rsync -i` printed, or its log file, as it brought the tree."
 )
+@click.option("--scan", is_flag=True, help="Find out what changed since the last scan, by the times of directories.")
+@click.option("--thorough", is_flag=True, help="With --scan: look at every entry, for edits in place and attributes.")
 @click.option("--whole-tree", is_flag=True, help="Anything may have changed: every mirror compares the whole tree.")
 @click.option("--force", is_flag=True, help="Announce puts that are not there and deletions of what still is.")
 @click.option(
@@ -54,6 +56,8 @@ def publish(
     directories: Paths,
     paths_from: str | None,
     from_rsync: str | None,
+    scan: bool,
+    thorough: bool,
     whole_tree: bool,
     force: bool,
     config: Path,
@@ -67,8 +71,14 @@ def publish(
     settings = glance(config)
     root = find_tree(settings, tree, config)
     given = bool(puts or deletions or directories or paths_from is not None)
-    if given + whole_tree + (from_rsync is not None) != 1:
-        raise UsageError(_what_to_give(given or whole_tree))
+    scan |= thorough
+    if given + scan + whole_tree + (from_rsync is not None) != 1:
+        raise UsageError(_what_to_give(given or whole_tree or scan))
+    if scan:
+        from pushmirror.cli.publish_scan import announce_scan  # what it needs is not loaded for the other ways
+
+        announce_scan(settings, tree, thorough=thorough, force=force)
+        return
     if not force:
         refuse_during_run(settings.state_dir, tree)
     if whole_tree:
@@ -107,8 +117,8 @@ def find_tree(settings: Glance, tree: str, config: Path) -> Path:
 
 def _what_to_give(given: bool) -> str:
     if given:
-        return "--whole-tree and --from-rsync say by themselves what changed: give one of them alone, or only paths"
-    return "nothing to announce: give --path, --delete, --directory, --paths-from, --from-rsync or --whole-tree"
+        return "--whole-tree, --scan or --from-rsync says by itself what changed: give it alone, or paths without it"
+    return "nothing to announce: give --path, --delete, --directory, --paths-from, --from-rsync, --scan or --whole-tree"
 
 
 def _as_bytes(paths: Paths) -> tuple[bytes, ...]:

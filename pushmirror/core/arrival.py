@@ -21,9 +21,9 @@ class Arrival:
 def judge_arrival(listed: Iterable[TreePath], items: Items, notes: Notes) -> Arrival:
     """Return which of the `listed` puts did not arrive.
 
-    rsync itemises everything that it finds (``-ii``), so that what it did not mention is missing; a line is no proof for
-    a file that vanished or could not be opened afterwards. A path below something that turned out to be no directory has
-    been superseded: its own update is older than the one that put the file or link above it.
+    rsync itemises everything that it finds (``-ii``), so that what it did not mention is missing; a line is no proof
+    for a file that vanished or could not be opened afterwards. A path below something that turned out to be no
+    directory has been superseded: its own update is older than the one that put the file or link above it.
     """
     unreadable = set(notes.unreadable)
     incomplete, missing = set(unreadable), set(notes.vanished)
@@ -38,7 +38,7 @@ def judge_arrival(listed: Iterable[TreePath], items: Items, notes: Notes) -> Arr
 def still_incomplete(
     before: Iterable[TreePath], listed: Iterable[TreePath], now: Iterable[TreePath]
 ) -> tuple[TreePath, ...]:
-    """Return what is incomplete after a list job: what was `before` and has not been listed again, and what is `now`."""
+    """Return what is incomplete after a list job: what was `before` and was not listed again, and what is `now`."""
     return tuple(sorted(set(before).difference(listed).union(now)))
 
 

@@ -9,7 +9,8 @@ def judge_deletions(deletions: int, entries: int, budget: DeleteBudget) -> str |
     """Return None when that many `deletions` may go ahead, otherwise why they are held.
 
     `deletions` counts every entry that would go, those inside deleted directories too; `entries` is what the mirror has
-    now, the deletions included. Held when above ``count`` and above ``percent``, or above ``limit`` percent in any case.
+    now, the deletions included. Held when above ``count`` and above ``percent``, or above ``limit`` percent in any
+    case.
     """
     if deletions * 100 > entries * budget.limit:
         return f"{deletions} of {entries} entries would be deleted, above the limit of {budget.limit} percent"

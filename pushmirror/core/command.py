@@ -24,12 +24,12 @@ _COMMON = (
 )
 _LISTED = ("--from0", "--files-from=-", "--modify-window=-1")
 _PUT = ("--ignore-missing-args", "-ii", "--info=name2")
-"""What is missing upstream must not delete; and everything that is there is itemised, so that what is missing is known."""
+"""What is missing upstream must not delete; all that is there is itemised, so that what is missing is known."""
 
 _PROGRESS = ("--info=progress2",)
 
 _SURPLUS = ("-n", "-r", "-i", "--delete", "--existing", "--ignore-existing", "--ignore-errors")
-"""Only under ``-n`` may ``--ignore-errors`` be used: what lies below an unreadable directory is dropped from the list."""
+"""Only under ``-n`` is ``--ignore-errors`` allowed: what lies below an unreadable directory is dropped afterwards."""
 
 _NEVER_THEIRS = ("--exclude=.~tmp~",)
 _NEVER_OURS = (f"--exclude=/{STAGING_NAME.decode()}",)
@@ -37,7 +37,7 @@ _NEVER_OURS = (f"--exclude=/{STAGING_NAME.decode()}",)
 
 @dataclass(frozen=True)
 class Selection:
-    """Filter arguments of recursive runs: of those that compare everything, that bring metadata, that bring the rest."""
+    """Filter arguments of recursive runs: those that compare everything, bring metadata, or bring the rest."""
 
     everything: tuple[str, ...] = ()
     metadata: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The messages of the protocol: each one's model to the ``msg`` of its envelope, and back. Raises MalformedMessage only."""
+"""The messages of the protocol: each model to the ``msg`` of its envelope, and back. Raises MalformedMessage only."""
 
 from __future__ import annotations
 

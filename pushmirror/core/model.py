@@ -92,7 +92,7 @@ class Updating:
 
 @dataclass(frozen=True)
 class TreeState:
-    """A publisher's signed answer about one tree; `oldest` is the lowest serial that it can still hand out (0: none)."""
+    """A publisher's signed answer about one tree; `oldest` is the lowest serial that it still hands out (0: none)."""
 
     publisher: str
     tree: str

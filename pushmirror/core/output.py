@@ -1,6 +1,6 @@
 """What rsync printed, read: itemised changes and statistics from its output, causes from its messages.
 
-The forms are those of rsync 3.1 to 3.5 under ``LC_ALL=C`` with ``--out-format='%i %n'`` (rsync(1), "--itemize-changes").
+The forms are those of rsync 3.1 to 3.5 under ``LC_ALL=C`` and ``--out-format='%i %n'`` (rsync(1), "--itemize-changes").
 Names are bytes; rsync writes an unprintable byte as ``\\#ooo``.
 """
 
@@ -29,8 +29,8 @@ _BUSY = re.compile(rb"@ERROR: max connections \([0-9]+\) reached")
 _REFUSED = re.compile(rb"@ERROR: |The server is configured to refuse ")
 _NO_SPACE = re.compile(rb"No space left on device \(28\)|Disk quota exceeded \(122\)")
 _HARMLESS = re.compile(
-    rb"cannot delete non-empty directory: |WARNING: parent dir is absent in the file list: |rsync error: |rsync warning: "
-    rb"|IO error encountered -- skipping file deletion|\s*$"
+    rb"cannot delete non-empty directory: |WARNING: parent dir is absent in the file list: |rsync error: "
+    rb"|rsync warning: |IO error encountered -- skipping file deletion|\s*$"
 )
 _MAX_ERRORS = 20
 _DIRECTORY = 0x64

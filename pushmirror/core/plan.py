@@ -1,8 +1,8 @@
 """The stages of a job, in their order. A stage with nothing to do costs no rsync; one that fails stops the rest.
 
-Metadata is fetched first and put in place last, by local renames; so a job has two parts: `fetch_*`, before which nothing
-that clients see has changed, and what comes after the switch. Deletions are not in here: they are a stage of their own,
-the same for every job, after the serial counts as applied.
+Metadata is fetched first and put in place last, by local renames; so a job has two parts: `fetch_*`, before which
+nothing that clients see has changed, and what comes after the switch. Deletions are not in here: they are a stage of
+their own, the same for every job, after the serial counts as applied.
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_PROGRESS = re.compile(rb"\r +([0-9]+) +([0-9]{1,3})% +\S+ +\S+(?: +\(xfr#([0-9]+), (?:to|ir)-chk=([0-9]+)/([0-9]+)\))?")
+_PROGRESS = re.compile(
+    rb"\r +([0-9]+) +([0-9]{1,3})% +\S+ +\S+(?: +\(xfr#([0-9]+), (?:to|ir)-chk=([0-9]+)/([0-9]+)\))?"
+)
 
 
 @dataclass(frozen=True)

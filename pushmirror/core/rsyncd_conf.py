@@ -106,7 +106,7 @@ class _Patterns:
 
 def read_hiding(module: Module, listed: Mapping[str, Iterable[str]]) -> Hiding:
     """Return what a module hides. `listed` are the lines of the files that ``include from`` and ``exclude from`` name,
-    by the parameter without its space.
+    by the parameter without its space; nothing is known of a file that is not in it.
 
     The daemon takes them in the order filter, include from, include, exclude from, exclude, and the first that matches
     decides.
@@ -115,7 +115,9 @@ def read_hiding(module: Module, listed: Mapping[str, Iterable[str]]) -> Hiding:
     if module.parameters.get(_UNREAD_RULES):
         found.unread.append("filter: rules of this kind are not read here")
     for parameter in _HIDING:
-        words = listed.get(parameter, ()) if parameter.endswith("from") else module.parameters.get(parameter, "").split()
+        words = (
+            listed.get(parameter, ()) if parameter.endswith("from") else module.parameters.get(parameter, "").split()
+        )
         for word in words:
             found.add(parameter, word)
     return Hiding(Rules(tuple(found.include), tuple(found.exclude)), tuple(found.unread))

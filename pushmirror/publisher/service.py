@@ -14,6 +14,7 @@ from pushmirror.keys import load_private_key
 from pushmirror.publisher.announcer import Announcer
 from pushmirror.publisher.answers import Answers
 from pushmirror.publisher.detect.run_announcer import RunAnnouncer
+from pushmirror.publisher.detect.service import make_detection
 from pushmirror.publisher.http import ServiceFactory
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import JOURNAL_NAME, Journal, read_clock_ms
@@ -89,10 +90,12 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
         trees=trees,
         clock_ms=read_clock_ms,
     )
+    detection = make_detection(reactor, settings, identity, announced=announcer.wake, clock_ms=read_clock_ms)
 
     def tell_status(request: dict[str, Any]) -> dict[str, Any]:
         beat = announcer.heartbeat_counter
-        return compose_status(settings, journal, reports, endpoint=sender.endpoint, heartbeat=beat)
+        told = compose_status(settings, journal, reports, endpoint=sender.endpoint, heartbeat=beat)
+        return told | {"detection": detection.describe()}
 
     def wake(request: dict[str, Any]) -> dict[str, Any]:
         announcer.wake()
@@ -100,4 +103,5 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
         return {}
 
     control = ControlServer(reactor, settings.control, {"wake": wake, "status": tell_status})
-    return HttpService(reactor, settings.service, ServiceFactory(reactor, answers)), control, announcer, run_announcer
+    history = HttpService(reactor, settings.service, ServiceFactory(reactor, answers))
+    return history, control, announcer, run_announcer, detection

@@ -1,7 +1,7 @@
 """Stamps: what each metadata file of a list is when its update is announced (``docs/protocol.md``, "stamps").
 
-By them a mirror sees whether the metadata that it fetched belongs to the update that it applies, or to a later one whose
-packages it has not heard of.
+By them a mirror sees whether the metadata that it fetched belongs to the update that it applies, or to a later one
+whose packages it has not heard of.
 """
 
 from __future__ import annotations

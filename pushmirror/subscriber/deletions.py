@@ -1,4 +1,4 @@
-"""The one way in which anything is deleted: a list, judged by the budget, and done by rsync for what is gone upstream."""
+"""The one way in which anything is deleted: a list, judged by the budget, and done by rsync for what is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts the jobs that `pushmirror.core.schedule` chooses, one per tree and so many over all, and records how they end."""
+"""Starts the jobs that `pushmirror.core.schedule` chooses, one per tree, so many over all; records how they end."""
 
 from __future__ import annotations
 

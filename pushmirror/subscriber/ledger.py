@@ -1,123 +1,46 @@
 """The subscriber's durable record (SQLite): what was announced, what is applied, what is pending, what was run.
 
-It is committed before a job starts and after it ends; everything else that the daemon knows can be lost at any instant.
-``synchronous`` is FULL: an update that was believed and a job that was begun survive a power cut, and a serial counts as
-applied only after that is on the disk.
+It is committed before a job starts and after it ends; everything else that the daemon knows can be lost at any
+instant.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pushmirror.core.changes import merge, settle
-from pushmirror.core.lists import format_changes, parse_changes
+from pushmirror.core.lists import format_changes
 from pushmirror.core.model import ChangeList, Head, Update
 from pushmirror.core.paths import TreePath, ancestors
 from pushmirror.core.wire import canonical
-from pushmirror.errors import StateError, UsageError
+from pushmirror.errors import UsageError
+from pushmirror.subscriber.ledger_file import open_database, transaction
+from pushmirror.subscriber.ledger_rows import (
+    TREE_QUERY,
+    deletion,
+    head_of,
+    job_record,
+    pending_update,
+    read_changes,
+    tree_record,
+)
 from pushmirror.subscriber.records import NEVER, Deletion, JobRecord, PendingUpdate, TreeRecord
 
-FORMAT = 1
 _KEPT_JOBS = 200
-_SCHEMA = """
-CREATE TABLE trees (
-    tree TEXT PRIMARY KEY,
-    identity TEXT NOT NULL,
-    shape TEXT NOT NULL DEFAULT '',
-    generation INTEGER NOT NULL DEFAULT 0,
-    epoch TEXT, announced INTEGER, digest TEXT,
-    applied INTEGER NOT NULL DEFAULT -1,
-    entries INTEGER NOT NULL DEFAULT 0,
-    last_full_sync_ms INTEGER,
-    exact_times INTEGER NOT NULL DEFAULT 0,
-    paused INTEGER NOT NULL DEFAULT 0,
-    failures INTEGER NOT NULL DEFAULT 0,
-    hopeless INTEGER NOT NULL DEFAULT 0,
-    retry_at_ms INTEGER, missing_since_ms INTEGER,
-    reason TEXT, held TEXT,
-    incomplete TEXT NOT NULL DEFAULT '[]'
-);
-CREATE TABLE pending (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    tree TEXT NOT NULL, serial INTEGER NOT NULL,
-    at_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL,
-    paths INTEGER NOT NULL, changes BLOB, root_mtime_ns INTEGER,
-    UNIQUE (tree, serial)
-);
-CREATE TABLE deletions (
-    tree TEXT NOT NULL, path BLOB NOT NULL,
-    serial INTEGER NOT NULL, due_ms INTEGER NOT NULL, approved INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (tree, path)
-);
-CREATE TABLE jobs (
-    job INTEGER PRIMARY KEY AUTOINCREMENT,
-    tree TEXT NOT NULL, scope TEXT NOT NULL, serial INTEGER NOT NULL,
-    started_ms INTEGER NOT NULL, finished_ms INTEGER, outcome TEXT,
-    files INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, deleted INTEGER NOT NULL DEFAULT 0,
-    lag_ms INTEGER, exit_code INTEGER, reason TEXT
-);
-CREATE INDEX jobs_by_tree ON jobs (tree, job);
-"""
-_TREE_QUERY = """
-SELECT t.*,
-    p.updates, p.since_ms, p.whole, p.paths,
-    d.deletions, d.lowest_serial, d.due_ms
-FROM trees t
-LEFT JOIN (SELECT tree, count(*) AS updates, min(received_ms) AS since_ms, max(changes IS NULL) AS whole,
-                  sum(paths) AS paths FROM pending GROUP BY tree) p ON p.tree = t.tree
-LEFT JOIN (SELECT d.tree, count(*) AS deletions, min(d.serial) AS lowest_serial,
-                  min(CASE WHEN d.approved OR h.held IS NULL THEN d.due_ms END) AS due_ms
-           FROM deletions d JOIN trees h ON h.tree = d.tree GROUP BY d.tree) d ON d.tree = t.tree
-"""
 
 
 class Ledger:
     """The ledger in the file `path`, made when it is not there. Raises StateError when it cannot be used."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=10)
-            self._database.row_factory = sqlite3.Row
-            self._prepare()
-        except sqlite3.Error as error:
-            raise StateError(
-                f"the ledger {path} cannot be used: {error}. "
-                "Move it away to start a new one: every tree is then synced as a whole, and nothing is deleted unasked"
-            ) from error
-
-    def _prepare(self) -> None:
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        (found,) = self._database.execute("PRAGMA user_version").fetchone()
-        if found > FORMAT:
-            raise StateError(
-                f"the ledger {self._path} has format {found}, this pushmirror knows {FORMAT}: install the newer version"
-            )
-        if found == 0:
-            self._path.chmod(0o600)
-            self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+        self._database = open_database(path)
 
     def close(self) -> None:
         """Close the file; the ledger is of no use afterwards."""
         self._database.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._database
-            self._database.execute("COMMIT")
-        except BaseException:
-            # A full disk may have rolled it back already, and a commit that failed may not have.
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
 
     # --- trees
 
@@ -126,7 +49,7 @@ class Ledger:
 
         Returns True when a record that was there was started anew.
         """
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             row = database.execute("SELECT identity FROM trees WHERE tree = ?", (tree,)).fetchone()
             if row is not None and row["identity"] == identity:
                 return False
@@ -151,24 +74,24 @@ class Ledger:
 
     def tree(self, tree: str) -> TreeRecord:
         """Return the record of `tree`, which `open_tree` has made."""
-        row = self._database.execute(f"{_TREE_QUERY} WHERE t.tree = ?", (tree,)).fetchone()
-        return _tree_record(row)
+        row = self._database.execute(f"{TREE_QUERY} WHERE t.tree = ?", (tree,)).fetchone()
+        return tree_record(row)
 
     def trees(self) -> dict[str, TreeRecord]:
         """Return the records of all trees by name."""
-        return {row["tree"]: _tree_record(row) for row in self._database.execute(_TREE_QUERY)}
+        return {row["tree"]: tree_record(row) for row in self._database.execute(TREE_QUERY)}
 
     def head(self, tree: str) -> Head | None:
         """Return the newest update of `tree` that was heard of and believed."""
         row = self._database.execute("SELECT epoch, announced, digest FROM trees WHERE tree = ?", (tree,)).fetchone()
-        return _head(row)
+        return head_of(row)
 
     def set_paused(self, tree: str, paused: bool) -> None:
         """Keep `tree` from starting jobs, or let it again."""
         self._set(tree, paused=int(paused))
 
     def _set(self, tree: str, **values: object) -> None:
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             _update(database, tree, **values)
 
     # --- announcements
@@ -176,7 +99,7 @@ class Ledger:
     def announce(self, tree: str, update: Update, digest: str, changes: ChangeList | None, now_ms: int) -> None:
         """Record `update` as the newest of `tree`, and its `changes` (None: the whole tree) as pending."""
         paths = 0 if changes is None else _count_paths(changes)
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             _update(database, tree, epoch=update.epoch, announced=update.serial, digest=digest)
             # A tree that waits for what was missing upstream waits for just this.
             database.execute(
@@ -190,7 +113,7 @@ class Ledger:
         With `same_history` (updates were missed that nobody can hand out) what is applied stays applied; otherwise
         (another epoch, or a fork of this one) the serials so far mean nothing any more.
         """
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             database.execute("DELETE FROM pending WHERE tree = ?", (tree,))
             _update(database, tree, epoch=head.epoch, announced=head.serial, digest=head.digest, missing_since_ms=None)
             if not same_history:
@@ -203,7 +126,7 @@ class Ledger:
     def want_whole(self, tree: str, now_ms: int) -> None:
         """Make the whole of `tree` pending at the serial that is announced, whatever is applied."""
         head = self.head(tree)
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             _update(database, tree, retry_at_ms=None)
             _insert_pending(database, tree, head.serial if head else NEVER, now_ms, now_ms, 0, None, None)
 
@@ -215,17 +138,15 @@ class Ledger:
         head = self.head(tree)
         if head is None:
             raise UsageError(f"the tree {tree} waits for its first sync, which brings everything")
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             key = (tree, head.serial)
             row = database.execute("SELECT * FROM pending WHERE tree = ? AND serial = ?", key).fetchone()
             if row is not None and row["changes"] is None:
                 return
-            known = None if row is None else _parse_changes(row["changes"])
+            known = None if row is None else read_changes(row["changes"])
             wanted = settle(merge([known or ChangeList(), changes]), lambda path: True)
             root_mtime_ns = None if row is None else row["root_mtime_ns"]
-            _insert_pending(
-                database, tree, head.serial, now_ms, now_ms, _count_paths(wanted), wanted, root_mtime_ns
-            )
+            _insert_pending(database, tree, head.serial, now_ms, now_ms, _count_paths(wanted), wanted, root_mtime_ns)
 
     def retry_now(self, tree: str) -> None:
         """Forget that `tree` waits for its next try."""
@@ -234,16 +155,13 @@ class Ledger:
     def pending(self, tree: str) -> tuple[PendingUpdate, ...]:
         """Return the updates of `tree` that are not applied, the oldest first."""
         rows = self._database.execute("SELECT * FROM pending WHERE tree = ? ORDER BY serial", (tree,))
-        return tuple(
-            PendingUpdate(row["number"], row["serial"], row["at_ms"], _parse_changes(row["changes"]), row["root_mtime_ns"])
-            for row in rows
-        )
+        return tuple(map(pending_update, rows))
 
     # --- jobs
 
     def begin_job(self, tree: str, scope: str, serial: int, now_ms: int) -> int:
         """Record that a job starts; returns its number."""
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             cursor = database.execute(
                 "INSERT INTO jobs (tree, scope, serial, started_ms) VALUES (?, ?, ?, ?)", (tree, scope, serial, now_ms)
             )
@@ -257,7 +175,7 @@ class Ledger:
             record.finished_ms, record.outcome, record.files, record.bytes, record.deleted, record.lag_ms,
             record.exit_code, record.reason, record.job,
         )  # fmt: skip
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             database.execute(
                 "UPDATE jobs SET finished_ms = ?, outcome = ?, files = ?, bytes = ?, deleted = ?, lag_ms = ?,"
                 " exit_code = ?, reason = ? WHERE job = ?",
@@ -271,17 +189,17 @@ class Ledger:
 
     def interrupt_jobs(self, now_ms: int) -> tuple[JobRecord, ...]:
         """Record every job that is still running as interrupted (the daemon that ran it is gone), and return them."""
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             rows = database.execute("SELECT * FROM jobs WHERE finished_ms IS NULL").fetchall()
             database.execute(
                 "UPDATE jobs SET finished_ms = ?, outcome = 'interrupted' WHERE finished_ms IS NULL", (now_ms,)
             )
-        return tuple(_job_record(row) for row in rows)
+        return tuple(job_record(row) for row in rows)
 
     def jobs(self, tree: str, limit: int) -> tuple[JobRecord, ...]:
         """Return the last jobs of `tree`, the newest first."""
         rows = self._database.execute("SELECT * FROM jobs WHERE tree = ? ORDER BY job DESC LIMIT ?", (tree, limit))
-        return tuple(_job_record(row) for row in rows)
+        return tuple(job_record(row) for row in rows)
 
     def finish_puts(
         self,
@@ -301,10 +219,10 @@ class Ledger:
         """Record that every put of `tree` up to `serial` is in place, and what is to be deleted from `due_ms` on.
 
         `settled` are deletions that were pending and that a put has made void; `taken` is the highest number of a
-        pending update that the job knew (None: all), so that what was asked for while it ran stays pending. Returns False, and records nothing, when
-        the serials of the job's `generation` have lost their meaning while it ran.
+        pending update that the job knew (None: all), so that what was asked for while it ran stays pending. Returns
+        False, and records nothing, when the serials of the job's `generation` have lost their meaning while it ran.
         """
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             row = database.execute("SELECT applied, generation FROM trees WHERE tree = ?", (tree,)).fetchone()
             if row["generation"] != generation:
                 return False
@@ -332,7 +250,7 @@ class Ledger:
 
     def fail(self, tree: str, reason: str, retry_at_ms: int, *, counts: bool, hopeless: bool) -> None:
         """Record that a job of `tree` did not do what it was to do; without `counts` it is nobody's failure."""
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             if counts:
                 database.execute("UPDATE trees SET failures = failures + 1 WHERE tree = ?", (tree,))
             _update(database, tree, reason=reason, retry_at_ms=retry_at_ms, hopeless=int(hopeless))
@@ -343,7 +261,7 @@ class Ledger:
 
     def wait_for_missing(self, tree: str, reason: str, now_ms: int, retry_at_ms: int) -> None:
         """Record that puts of `tree` were not at its upstream; the first time starts the clock of ``missing_wait``."""
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             database.execute(
                 "UPDATE trees SET missing_since_ms = coalesce(missing_since_ms, ?) WHERE tree = ?", (now_ms, tree)
             )
@@ -354,13 +272,11 @@ class Ledger:
     def deletions(self, tree: str) -> tuple[Deletion, ...]:
         """Return what is to be deleted in `tree`, sorted by path."""
         rows = self._database.execute("SELECT * FROM deletions WHERE tree = ? ORDER BY path", (tree,))
-        return tuple(
-            Deletion(TreePath(bytes(row["path"])), row["serial"], row["due_ms"], bool(row["approved"])) for row in rows
-        )
+        return tuple(map(deletion, rows))
 
     def finish_deletions(self, tree: str, gone: Iterable[TreePath], kept: Iterable[TreePath], due_ms: int) -> None:
         """Record what a delete stage did: `gone` is done, `kept` (still at the upstream) is tried again at `due_ms`."""
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             database.executemany("DELETE FROM deletions WHERE tree = ? AND path = ?", [(tree, path) for path in gone])
             database.executemany(
                 "UPDATE deletions SET due_ms = ? WHERE tree = ? AND path = ?", [(due_ms, tree, path) for path in kept]
@@ -376,14 +292,14 @@ class Ledger:
 
     def approve(self, tree: str) -> int:
         """Release exactly the deletions that are pending now, whatever the budget says; returns how many."""
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             cursor = database.execute("UPDATE deletions SET approved = 1 WHERE tree = ?", (tree,))
             _update(database, tree, held=None, retry_at_ms=None)
         return cursor.rowcount
 
     def refuse(self, tree: str) -> int:
         """Keep what was to be deleted; returns how many paths."""
-        with self._transaction() as database:
+        with transaction(self._database) as database:
             cursor = database.execute("DELETE FROM deletions WHERE tree = ? AND NOT approved", (tree,))
             _update(database, tree, held=None)
         return cursor.rowcount
@@ -427,43 +343,3 @@ def _insert_pending(
 
 def _count_paths(changes: ChangeList) -> int:
     return len(changes.changed) + len(changes.deleted) + len(changes.directories)
-
-
-def _parse_changes(body: bytes | None) -> ChangeList | None:
-    return None if body is None else parse_changes(json.loads(body))
-
-
-def _head(row: Any) -> Head | None:
-    return None if row["epoch"] is None else Head(row["epoch"], row["announced"], row["digest"])
-
-
-def _tree_record(row: Any) -> TreeRecord:
-    lowest = row["lowest_serial"]
-    return TreeRecord(
-        tree=row["tree"],
-        generation=row["generation"],
-        head=_head(row),
-        applied=row["applied"],
-        cleaned=row["applied"] if lowest is None else max(NEVER, min(row["applied"], lowest - 1)),
-        entries=row["entries"],
-        last_full_sync_ms=row["last_full_sync_ms"],
-        exact_times=bool(row["exact_times"]),
-        paused=bool(row["paused"]),
-        failures=row["failures"],
-        hopeless=bool(row["hopeless"]),
-        retry_at_ms=row["retry_at_ms"],
-        missing_since_ms=row["missing_since_ms"],
-        reason=row["reason"],
-        held=row["held"],
-        incomplete=tuple(TreePath(bytes.fromhex(path)) for path in json.loads(row["incomplete"])),
-        pending_updates=row["updates"] or 0,
-        pending_since_ms=row["since_ms"],
-        whole_pending=bool(row["whole"]),
-        pending_paths=row["paths"] or 0,
-        pending_deletions=row["deletions"] or 0,
-        deletion_due_ms=row["due_ms"],
-    )
-
-
-def _job_record(row: Any) -> JobRecord:
-    return JobRecord(**{key: row[key] for key in row.keys()})  # noqa: SIM118 - a Row iterates over its values

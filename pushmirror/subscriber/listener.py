@@ -141,7 +141,8 @@ class Listener:
         updating = parse_updating(envelope.msg)
         heard_ms, _ = self._heartbeat
         # A recorded one that is sent again must not hold up jobs; how old it is tells the publisher's own clock.
-        if updating.at_ms < heard_ms - SILENT_INTERVALS * self._interval_ms or not self._tracker.take_updating(updating):
+        oldest_ms = heard_ms - SILENT_INTERVALS * self._interval_ms
+        if updating.at_ms < oldest_ms or not self._tracker.take_updating(updating):
             raise Dropped("stale")
         self._hear()
 

@@ -1,4 +1,4 @@
-"""The lock of a tree: an flock that every rsync of the tree inherits, and what a start does about one that is left over."""
+"""The lock of a tree: an flock that every rsync of it inherits, and what a start does about one left over."""
 
 from __future__ import annotations
 

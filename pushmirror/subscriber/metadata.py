@@ -1,4 +1,4 @@
-"""Metadata of a repository, fetched aside first and put in place last, so that no client sees it without its payload."""
+"""Metadata of a repository: fetched aside first, put in place last, so that no client sees it without its payload."""
 
 from __future__ import annotations
 

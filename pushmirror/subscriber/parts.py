@@ -16,6 +16,7 @@ from pushmirror.subscriber.lock import TreeLock
 from pushmirror.subscriber.mirror import Mirror
 from pushmirror.subscriber.runner import Limits
 
+
 @dataclass(frozen=True)
 class TreeParts:
     """One tree: where from, where to, and how."""
@@ -32,7 +33,7 @@ class TreeParts:
 
     @property
     def shape(self) -> str:
-        """What makes a full sync necessary when it changes: which paths are mirrored, and which of them are metadata."""
+        """What makes a full sync necessary when it changes: which paths are mirrored, and which are metadata."""
         return " ".join((*self.selection.everything, *self.selection.metadata))
 
     @property
@@ -73,9 +74,7 @@ def make_parts(name: str, settings: SubscriberTree, locks: Path) -> TreeParts:
     """Return the parts of the tree `name`, with its lock in the folder `locks`."""
     budget = settings.delete_budget
     profile, rules = settings.repository_profile, settings.rules
-    selection = Selection(
-        rsync_arguments(rules), metadata_arguments(profile, rules), payload_arguments(profile, rules)
-    )
+    selection = Selection(rsync_arguments(rules), metadata_arguments(profile, rules), payload_arguments(profile, rules))
     return TreeParts(
         name=name,
         settings=settings,

@@ -1,9 +1,9 @@
 """One rsync run: started through `sh`, watched against its limits, ended with its whole process group.
 
 `sh` is told not to open pseudo-terminals, not to raise on exit codes and to give rsync a session of its own; input and
-output are real files, so that no thread of `sh` touches them, and the end of the process is seen through a descriptor of
-it in the reactor, because `sh` itself only looks once a second. The tree's lock is inherited by every rsync process: while
-one of them lives, however the daemon ended, nobody else gets the lock.
+output are real files, so that no thread of `sh` touches them, and the end of the process is seen through a descriptor
+of it in the reactor, because `sh` itself only looks once a second. The tree's lock is inherited by every rsync process:
+while one of them lives, however the daemon ended, nobody else gets the lock.
 """
 
 from __future__ import annotations

@@ -69,7 +69,9 @@ def make_service(settings: SubscriberSettings, reactor: Any) -> Any:
     )
     for name, upstream in settings.upstreams.items():
         followed = frozenset(tree for tree, parts in trees.items() if parts.settings.upstream == name)
-        upstreams[name] = _UpstreamService(reactor, settings.name, name, upstream, followed, state.ledger, key, dispatcher)
+        upstreams[name] = _UpstreamService(
+            reactor, settings.name, name, upstream, followed, state.ledger, key, dispatcher
+        )
     listeners = {name: upstream.listener for name, upstream in upstreams.items()}
     upstream_of = {name: parts.settings.upstream for name, parts in trees.items()}
     status = Status(settings.name, listeners, upstream_of, state.ledger, dispatcher, read_clock_ms)

@@ -1,4 +1,4 @@
-"""Keeps the ledger's heads in step with one publisher: takes what follows, fetches what was missed, starts over if need be.
+"""Keeps the ledger's heads in step with one publisher: takes what follows, fetches what was missed, or starts over.
 
 The verdicts are `pushmirror.core.tracking`'s; here is what is done about them.
 """
@@ -166,7 +166,7 @@ class Tracker:
         self._ledger.start_over(tree, head, at_ms, self._clock_ms(), same_history=same)
         if before is not None:
             log.warning(
-                "tree %s: from serial %d of epoch %s to serial %d of epoch %s by a full sync: nobody hands out the updates",
+                "tree %s: from serial %d of epoch %s to serial %d of epoch %s by a full sync, for want of the updates",
                 tree, before.serial, before.epoch, head.serial, head.epoch,
             )  # fmt: skip
         self._changed(tree)
@@ -239,7 +239,7 @@ class Tracker:
         return verdict is not Verdict.GAP
 
     async def _fetch(self, tree: str) -> bool:
-        """Record the updates after what was heard. Returns False when they are not kept. Raises _Forked, ServiceError."""
+        """Record the updates after what was heard; False when they are not kept. Raises _Forked, ServiceError."""
         try:
             while (head := self._ledger.head(tree)) is not None:
                 if not await self._client.updates(tree, head.epoch, head.serial, self._take_fetched):

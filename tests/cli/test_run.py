@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from pushmirror.core.messages import parse_update
-from pushmirror.core.model import ChangeList, Update
+from pushmirror.core.messages import parse_update, parse_updating
+from pushmirror.core.model import ChangeList, Update, Updating
 from pushmirror.core.paths import TreePath
-from pushmirror.core.wire import parse_object
+from pushmirror.core.wire import open_envelope, parse_object
 from pushmirror.publisher.detect.run_lock import is_running, runs_folder
 from pushmirror.publisher.journal import JOURNAL_NAME, Journal
-from tests.publisher.daemon import Publisher
+from tests.publisher.daemon import Listener, Publisher
 from tests.support.processes import Program, clean_environment, run_pushmirror
 from tests.support.rsyncd import RsyncDaemon
 from tests.support.trees import ODD_NAMES, write
@@ -305,6 +305,35 @@ def test_what_cannot_be_announced_is_kept(place: Place) -> None:
     (place.state_dir / JOURNAL_NAME).unlink()
     place.run("rsync", "-rt", place.from_, place.into)
     assert b"pool/b.deb" in place.lists()[0][0]
+
+
+def test_a_daemon_tells_subscribers_while_a_run_is_active(place: Place) -> None:
+    """They hear at once that the tree is being updated, then the announcement, then that it is over."""
+
+    def hear_updating() -> Updating:
+        return parse_updating(open_envelope(listener.hear("tree.updating")[1]).msg)
+
+    with place.daemon() as daemon, Listener(place.endpoint) as listener:
+        daemon.wait_for_socket(place.control)
+        listener.hear("tree.heartbeat")
+        with half_way(place) as program:
+            begun = hear_updating()
+            assert begun.tree == "debian" and begun.expires_ms > begun.at_ms
+            assert program.wait(deadline_seconds=30) == 0
+        listener.hear("tree.updated")
+        over = hear_updating()
+        assert over.expires_ms == over.at_ms > begun.at_ms
+
+
+@pytest.mark.parametrize(("mode", "file_mode", "folder_mode"), [(0o700, 0o600, 0o700), (0o770, 0o660, 0o770)])
+def test_the_state_of_runs_is_for_whoever_may_announce(
+    place: Place, mode: int, file_mode: int, folder_mode: int
+) -> None:
+    """Where the group may write into the state folder, it may run as well; otherwise the owner alone."""
+    place.state_dir.chmod(mode)
+    place.run("rsync", "-rt", place.from_, place.into)
+    folder = runs_folder(place.state_dir, "debian")
+    assert (folder.stat().st_mode & 0o777, (folder / "lock").stat().st_mode & 0o777) == (folder_mode, file_mode)
 
 
 # --- what is refused

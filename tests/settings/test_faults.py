@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pushmirror.core.filters import Rules, rsync_arguments
+from pushmirror.core.profiles import PROFILES, make_profile
 from pushmirror.errors import SettingsError
 from pushmirror.settings.document import Document, parse_document
 from pushmirror.settings.known import list_keys
@@ -96,9 +98,9 @@ PUBLISHER_FAULTS: list[tuple[str, list[Replacement], Faults]] = [
      [(13, "trees.debian.max_clients", "whole number")]),
     ("boolean for a number", [("max_clients: 20", "max_clients: yes")],
      [(13, "trees.debian.max_clients", "whole number")]),
-    ("profile of later", [("max_clients: 20", "profile: rpm")],
-     [(13, "trees.debian.profile", "the profile rpm is not supported by this version: use plain")]),
-    ("profile of never", [("max_clients: 20", "profile: zip")], [(13, "trees.debian.profile", "is not a profile")]),
+    ("profile", [("max_clients: 20", "profile: rpm")], []),
+    ("profile of never", [("max_clients: 20", "profile: zip")],
+     [(13, "trees.debian.profile", "is not a profile: use one of plain, rpm, deb, arch, apk")]),
     ("url", [("max_clients: 20", "url: http://x/")], [(13, "trees.debian.url", "is not an rsync URL")]),
     ("heartbeat without unit", [("authorized_nodes: {root}/authorized_nodes", "heartbeat: 30")],
      [(16, "heartbeat", "30 has no unit")]),
@@ -155,12 +157,30 @@ SUBSCRIBER_FAULTS: list[tuple[str, list[Replacement], Faults]] = [
       (22, "trees.fedora.delete_budget.limt", "did you mean limit?"),
       (22, "trees.fedora.delete_budget.percent", "at most 100")]),
     ("budget as a number", [("coalesce: 5s", "delete_budget: 5")], [(22, "trees.fedora.delete_budget", "a group")]),
-    ("exclude", [("coalesce: 5s", "exclude: ['*/debug/*']")], [(22, "trees.fedora.exclude", "not supported by this")]),
-    ("include", [("coalesce: 5s", "include: [x]")], [(22, "trees.fedora.include", "not supported by this version")]),
-    ("include as text", [("coalesce: 5s", "include: x")], [(22, "trees.fedora.include", "must be a list")]),
+    ("exclude", [("coalesce: 5s", "exclude: ['*/debug/*', '/x/***']")], []),
+    ("exclude and include", [("coalesce: 5s", "include: ['*/']\n    exclude: ['*']")], []),
+    ("patterns that are none",
+     [("coalesce: 5s", "exclude: ['', a, '- b', '[[:alpha:]]']\n    include: ['a//b']")],
+     [(22, "trees.fedora.exclude[0]", "is empty: write a pattern"),
+      (22, "trees.fedora.exclude[2]", "begins like a filter rule: write a pattern alone"),
+      (22, "trees.fedora.exclude[3]", "write the range, such as [a-z]"),
+      (23, "trees.fedora.include[0]", "nothing before, after or between its slashes")]),
+    ("include alone", [("coalesce: 5s", "include: [x]")], [(22, "trees.fedora.include", "does nothing by itself")]),
+    ("include as text", [("coalesce: 5s", "include: x\n    exclude: [y]")],
+     [(22, "trees.fedora.include", "must be a list")]),
+    ("too many patterns", [("coalesce: 5s", "exclude: [" + "a, " * 1000 + "a]")],
+     [(22, "trees.fedora.exclude", "at most 1000 entries")]),
     ("number in exclude", [("coalesce: 5s", "exclude: [1]")], [(22, "trees.fedora.exclude[0]", "must be text")]),
     ("no filters", [("coalesce: 5s", "include: []")], []),
-    ("profile", [("coalesce: 5s", "profile: deb")], [(22, "trees.fedora.profile", "not supported by this version")]),
+    ("profile", [("coalesce: 5s", "profile: deb")], []),
+    ("profile of never", [("coalesce: 5s", "profile: own")], [(22, "trees.fedora.profile", "is not a profile")]),
+    ("own profile", [("coalesce: 5s", "profile: plain\n    metadata: [index/**]\n    last: [top]")], []),
+    ("own profile in part", [("coalesce: 5s", "last: [top]")], []),
+    ("own profile beside another", [("coalesce: 5s", "profile: deb\n    metadata: ['*']\n    last: [top]")],
+     [(23, "trees.fedora.metadata", "remove it, or `profile: deb`"),
+      (24, "trees.fedora.last", "remove it, or `profile: deb`")]),
+    ("directories for metadata", [("coalesce: 5s", "metadata: ['*', index/]")],
+     [(22, "trees.fedora.metadata[1]", "write 'index/**'")]),
     ("staging in a tree", [("coalesce: 5s", "staging_dir: {root}/debian/x")],
      [(22, "trees.fedora.staging_dir", "lies inside the tree debian")]),
     ("staging around a tree", [("coalesce: 5s", "staging_dir: {root}")],
@@ -241,10 +261,35 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
 
 
 def test_grace_follows_the_setting_and_then_the_profile(tmp_path: Path) -> None:
-    """Deletions of a plain tree wait for nothing unless the operator says so."""
-    settings = load_subscriber(write_subscriber(tmp_path, ("coalesce: 5s", "delete_grace: 10m")))
-    assert settings.trees["debian"].delete_grace_ms == 0
-    assert settings.trees["fedora"].delete_grace_ms == 600_000
+    """Deletions wait for nothing where nothing is metadata, otherwise ten minutes, unless the operator says so."""
+    for text, grace_ms in (
+        ("delete_grace: 5m", 300_000),
+        ("profile: plain", 0),
+        ("profile: rpm", 600_000),
+        ("metadata: [index]", 600_000),
+        ("profile: deb\n    delete_grace: 0s", 0),
+    ):
+        settings = load_subscriber(write_subscriber(tmp_path, ("coalesce: 5s", text)))
+        assert settings.trees["debian"].delete_grace_ms == 0
+        assert settings.trees["fedora"].delete_grace_ms == grace_ms
+
+
+def test_the_profile_is_the_operators_or_one_of_ours(tmp_path: Path) -> None:
+    """A tree has the profile that is named, or one of the patterns that stand beside it."""
+    texts = ("profile: rpm", "metadata: [b, c]\n    last: [a]")
+    rpm, own = (load_subscriber(write_subscriber(tmp_path, ("coalesce: 5s", text))).trees["fedora"] for text in texts)
+    assert rpm.repository_profile is PROFILES["rpm"]
+    assert own.repository_profile == make_profile("own", ("b", "c"), ("a",))
+
+
+def test_filters_become_rules(tmp_path: Path) -> None:
+    """The patterns of a tree are its rules, in their order; a tree without them hides nothing."""
+    lists = "exclude: [b, a/*]\n    include: ['*/', c]"
+    trees = load_subscriber(write_subscriber(tmp_path, ("coalesce: 5s", lists))).trees
+    assert trees["debian"].rules == Rules()
+    assert rsync_arguments(trees["fedora"].rules) == (
+        "--include=*/", "--include=c", "--exclude=b", "--exclude=a/*"
+    )  # fmt: skip
 
 
 def test_staging_lies_in_the_tree_unless_set(tmp_path: Path) -> None:

@@ -123,15 +123,14 @@ def scan_and_announce(
     )
 
 
-def read_marker(place: Place) -> str | None:
-    """Return how the marker looked when the last scan that it called for began."""
-    if not place.index_path.exists():
-        return None
-    index = Index(place.index_path)
-    try:
-        return index.note(MARKER_NOTE)
-    finally:
-        index.close()
+def read_marker(place: Place, *, wait_seconds: float = WAIT_SECONDS) -> str | None:
+    """Return how the marker looked when the last scan that it called for began. Raises as `scan_and_announce`."""
+    with held_for_scan(place.lock_path, wait_seconds=wait_seconds):
+        index = Index(place.index_path)
+        try:
+            return index.note(MARKER_NOTE)
+        finally:
+            index.close()
 
 
 def _prepare(index: Index, place: Place, scope: Scope) -> tuple[bool, Scope]:

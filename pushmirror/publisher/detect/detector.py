@@ -15,7 +15,6 @@ from twisted.internet.task import LoopingCall
 from pushmirror.core.scanning import Scope, count_slices, slice_interval_ms
 from pushmirror.errors import PushmirrorError
 from pushmirror.publisher.detect.announcing import Place, ScanResult, read_marker, scan_and_announce
-from pushmirror.publisher.detect.scan import ignore_directory
 from pushmirror.publisher.detect.watch import TreeWatch
 from pushmirror.settings.publisher import Detect
 
@@ -81,7 +80,7 @@ class TreeDetector(Service):
         if detect.watch is not None:
             self._start_watching()
         if detect.scan_ms is not None:
-            self._repeat(detect.scan_ms / 1000, lambda: self.request(KNOWN), now=True)
+            self._repeat(detect.scan_ms / 1000, lambda: self.request(KNOWN), now=detect.watch is None)
         if detect.thorough_ms is not None:
             part = Scope(slices=count_slices(detect.thorough_ms))
             self._repeat(slice_interval_ms(detect.thorough_ms) / 1000, lambda: self.request(part), now=False)
@@ -250,6 +249,3 @@ def _look_at_marker(place: Place, marker: str, known: str | None) -> tuple[str |
     except OSError:
         return before, None
     return before, f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"
-
-
-__all__ = ["TreeDetector", "ignore_directory"]

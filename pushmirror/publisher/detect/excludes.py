@@ -20,6 +20,8 @@ class Excludes:
         self.mark = repr([(rules.digest, prefix) for rules, prefix in self._hiding])
         """Another one when other things are hidden."""
         self.has_rules = bool(self._hiding)
+        self.notes = () if rsyncd is None else rsyncd.notes
+        """What the operator is to know about what the rsync daemon hides."""
 
     def hides_directory(self, path: bytes) -> bool:
         """Tell whether a directory is passed over with all that is in it; those above it are not."""

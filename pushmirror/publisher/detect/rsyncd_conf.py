@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pushmirror.core.filters import Rules
@@ -29,7 +29,7 @@ class RsyncdView:
     """How the rsync daemon sees a tree: `rules` over paths in its module, where the tree lies at `prefix` (empty, or
     ending in a slash), and `notes` for the operator."""
 
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     prefix: bytes = b""
     notes: tuple[str, ...] = ()
 

@@ -35,8 +35,8 @@ class TreeWatch:
     """The watches on the directories of the tree at `root`, read in `reactor`.
 
     `changed` is called with the path of a directory in which something changed, `lost` when events were lost and
-    anything may have changed. `add` may be called from any thread, the rest is for the reactor's. Raises StateError when
-    the kernel gives no queue.
+    anything may have changed. `add` may be called from any thread, the rest is for the reactor's. Raises StateError
+    when the kernel gives no queue.
     """
 
     def __init__(
@@ -133,8 +133,8 @@ def advise_limit(watched: int, limit: int | None) -> str:
     """Return what to do when the kernel's limit of watches is reached with `watched` directories of a tree."""
     wanted = 2 * max(watched, limit or 0, 65_536)
     return (
-        f"the kernel lets this user watch {'too few' if limit is None else limit} directories, {watched} of this tree are "
-        f"watched: put `fs.inotify.max_user_watches = {wanted}` into /etc/sysctl.d/pushmirror.conf and run "
+        f"the kernel lets this user watch {'too few' if limit is None else limit} directories, {watched} of this tree "
+        f"are watched: put `fs.inotify.max_user_watches = {wanted}` into /etc/sysctl.d/pushmirror.conf and run "
         "`sysctl --system`; until then the tree is scanned at intervals as well"
     )
 

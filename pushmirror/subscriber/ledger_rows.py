@@ -1,0 +1,83 @@
+"""Rows of the ledger as values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pushmirror.core.lists import parse_changes
+from pushmirror.core.model import ChangeList, Head
+from pushmirror.core.paths import TreePath
+from pushmirror.subscriber.records import NEVER, Deletion, JobRecord, PendingUpdate, TreeRecord
+
+TREE_QUERY = """
+SELECT t.*,
+    p.updates, p.since_ms, p.whole, p.paths,
+    d.deletions, d.lowest_serial, d.due_ms
+FROM trees t
+LEFT JOIN (SELECT tree, count(*) AS updates, min(received_ms) AS since_ms, max(changes IS NULL) AS whole,
+                  sum(paths) AS paths FROM pending GROUP BY tree) p ON p.tree = t.tree
+LEFT JOIN (SELECT d.tree, count(*) AS deletions, min(d.serial) AS lowest_serial,
+                  min(CASE WHEN d.approved OR h.held IS NULL THEN d.due_ms END) AS due_ms
+           FROM deletions d JOIN trees h ON h.tree = d.tree GROUP BY d.tree) d ON d.tree = t.tree
+"""
+
+
+def read_changes(body: bytes | None) -> ChangeList | None:
+    """Return a stored change list; None stands for the whole tree."""
+    return None if body is None else parse_changes(json.loads(body))
+
+
+def head_of(row: Any) -> Head | None:
+    """Return the newest update that a row of ``trees`` knows of."""
+    return None if row["epoch"] is None else Head(row["epoch"], row["announced"], row["digest"])
+
+
+def tree_record(row: Any) -> TreeRecord:
+    """Return a row of `TREE_QUERY`. `cleaned` is derived: what is still to be deleted holds it below its serial."""
+    lowest = row["lowest_serial"]
+    return TreeRecord(
+        tree=row["tree"],
+        generation=row["generation"],
+        head=head_of(row),
+        applied=row["applied"],
+        cleaned=row["applied"] if lowest is None else max(NEVER, min(row["applied"], lowest - 1)),
+        entries=row["entries"],
+        last_full_sync_ms=row["last_full_sync_ms"],
+        exact_times=bool(row["exact_times"]),
+        paused=bool(row["paused"]),
+        failures=row["failures"],
+        hopeless=bool(row["hopeless"]),
+        retry_at_ms=row["retry_at_ms"],
+        missing_since_ms=row["missing_since_ms"],
+        reason=row["reason"],
+        held=row["held"],
+        incomplete=tuple(TreePath(bytes.fromhex(path)) for path in json.loads(row["incomplete"])),
+        pending_updates=row["updates"] or 0,
+        pending_since_ms=row["since_ms"],
+        whole_pending=bool(row["whole"]),
+        pending_paths=row["paths"] or 0,
+        pending_deletions=row["deletions"] or 0,
+        deletion_due_ms=row["due_ms"],
+    )
+
+
+def job_record(row: Any) -> JobRecord:
+    """Return a row of ``jobs``."""
+    return JobRecord(**{key: row[key] for key in row.keys()})  # noqa: SIM118 - a Row iterates over its values
+
+
+def pending_update(row: Any) -> PendingUpdate:
+    """Return a row of ``pending``."""
+    return PendingUpdate(
+        number=row["number"],
+        serial=row["serial"],
+        at_ms=row["at_ms"],
+        changes=read_changes(row["changes"]),
+        root_mtime_ns=row["root_mtime_ns"],
+    )
+
+
+def deletion(row: Any) -> Deletion:
+    """Return a row of ``deletions``."""
+    return Deletion(TreePath(bytes(row["path"])), row["serial"], row["due_ms"], bool(row["approved"]))
