@@ -1,10 +1,11 @@
 """What a scoped sync costs beside the bare rsync runs it is made of, and beside a full rsync.
 
-    python -m benchmarks.scoped [--files 10000 --files 100000] [--changes 100] [--rounds 7]
+    python -m benchmarks.scoped [--files 10000 --files 100000] [--changes 100] [--rounds 7] [--profile rpm]
 
 In each round the same files change at Tier 1, and three mirrors follow, one after the other: by a full ``rsync -aH
 --delete``, by the bare baseline (one put run and one delete run of the same lists, with our options), and by
 pushmirror: a real publisher, a real subscriber, everything on loopback. Times are seconds, the medians over the rounds.
+With ``--profile rpm`` two of the changes are metadata, which pushmirror stages and switches; the baseline does not.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
@@ -32,7 +35,9 @@ from tests.support.processes import run_pushmirror
 from tests.support.world import TREE, Subscriber, World
 
 DELETED_SHARE = 10
-ALLOWED_FACTOR, ALLOWED_EXTRA_S = 1.1, 0.1
+PLAIN = "plain"
+ALLOWED_FACTOR, ALLOWED_EXTRA_S, ALLOWED_STAGING_S = 1.1, 0.1, 0.2
+METADATA = (TreePath(b"repodata/primary.xml"), TreePath(b"repodata/repomd.xml"))
 
 
 @dataclass
@@ -44,6 +49,8 @@ class Times:
     applied: list[float] = field(default_factory=list)
     cleaned: list[float] = field(default_factory=list)
     command: list[float] = field(default_factory=list)
+    wire_full: list[int] = field(default_factory=list)
+    wire_ours: list[int] = field(default_factory=list)
 
 
 def make_files(root: Path, count: int) -> list[TreePath]:
@@ -84,6 +91,24 @@ def timed(arguments: list[str], given: bytes = b"", allowed: tuple[int, ...] = (
     return elapsed
 
 
+def change_metadata(root: Path) -> list[TreePath]:
+    """Rewrite the metadata of a repository as archives do, by renames; return its paths."""
+    (root / "repodata").mkdir(exist_ok=True)
+    for path in METADATA:
+        temporary = root / "repodata" / ".new"
+        temporary.write_bytes(os.urandom(4096))
+        temporary.rename(root / os.fsdecode(path))
+    return list(METADATA)
+
+
+def wire_bytes(world: World, runs: int, work: Callable[[], None]) -> int:
+    """Return how many bytes the rsync daemon sent and received in the `runs` runs that `work` makes."""
+    before = len(world.rsyncd.connections())
+    work()
+    world.rsyncd.wait_for_connections(before + runs)
+    return sum((c.sent_bytes or 0) + (c.received_bytes or 0) for c in world.rsyncd.connections()[before:])
+
+
 def run_baseline(source: str, mirror: Path, put: list[TreePath], deleted: list[TreePath]) -> float:
     """Bring `put` and delete `deleted` by two bare rsync runs; return how long they took together."""
     temporary = mirror.parent / "tmp"
@@ -117,19 +142,26 @@ def run_ours(world: World, subscriber: Subscriber, put: list[TreePath], deleted:
     times.cleaned.append((finished_ms - at_ms) / 1000)
 
 
+def run_full(world: World, mirror: Path, times: Times) -> None:
+    """Bring the mirror up to date by a full rsync, and take its time."""
+    times.full.append(timed(["rsync", "-aH", "--delete", world.source, f"{mirror}/"]))
+
+
 def _query(path: Path, query: str) -> tuple[int, ...]:
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         row: tuple[int, ...] = database.execute(query).fetchone()
     return row
 
 
-def measure(files: int, changes: int, rounds: int) -> Times:
+def measure(files: int, changes: int, rounds: int, profile: str) -> Times:
     """Return the times of all rounds for a tree of that many files."""
     times, chance = Times(), random.Random(files)
     with tempfile.TemporaryDirectory(prefix="pushmirror-benchmark-") as folder, World(Path(folder)) as world:
         paths = make_files(world.tree, files)
+        world.profile = profile
+        staged = change_metadata(world.tree) if profile != PLAIN else []
         world.start_publisher()
-        subscriber = world.add_subscriber()
+        subscriber = world.add_subscriber(profile=profile, delete_grace="0s")
         subscriber.start()
         subscriber.wait_exact(0, deadline_seconds=1800)
         full, bare = Path(folder) / "full", Path(folder) / "bare" / "mirror"
@@ -137,35 +169,45 @@ def measure(files: int, changes: int, rounds: int) -> Times:
         for mirror in (full, bare):
             timed(["rsync", "-aH", "--delete", world.source, f"{mirror}/"])
         for _ in range(rounds):
-            put, deleted = change(world.tree, paths, changes, chance)
-            run_ours(world, subscriber, put, deleted, times)
+            put, deleted = change(world.tree, paths, max(0, changes - len(staged)), chance)
+            put = sorted([*put, *(change_metadata(world.tree) if staged else ())])
+            runs = bool(put) + bool(deleted) + bool(staged)
+            times.wire_ours.append(
+                wire_bytes(world, runs, partial(run_ours, world, subscriber, put, deleted, times))
+            )
             times.baseline.append(run_baseline(world.source, bare, put, deleted))
-            times.full.append(timed(["rsync", "-aH", "--delete", world.source, f"{full}/"]))
+            world.rsyncd.wait_for_connections(len(world.rsyncd.connections()))
+            times.wire_full.append(wire_bytes(world, 1, partial(run_full, world, full, times)))
         subscriber.assert_exact()
     return times
 
 
 @click.command()
 @click.option("--files", multiple=True, type=int, default=(10_000, 100_000), show_default=True)
-@click.option("--changes", default=100, show_default=True)
+@click.option("--changes", multiple=True, type=int, default=(100,), show_default=True)
 @click.option("--rounds", default=7, show_default=True)
-def main(files: tuple[int, ...], changes: int, rounds: int) -> None:
-    """Print a table, one row for each size of the tree."""
+@click.option("--profile", default=PLAIN, show_default=True)
+def main(files: tuple[int, ...], changes: tuple[int, ...], rounds: int, profile: str) -> None:
+    """Print a table, one row for each size of the tree and number of changes."""
     columns = ("files", "changes", "full rsync", "baseline", "to applied", "to cleaned", "cleaned / baseline",
-               "full / cleaned", "allowed", "`publish`")  # fmt: skip
-    table = Table(*columns, title="seconds, medians")
+               "allowed", "full / cleaned", "wire full", "wire ours", "`publish`")  # fmt: skip
+    table = Table(*columns, title=f"profile {profile}: seconds and bytes, medians of {rounds} rounds")
     for count in files:
-        times = measure(count, changes, rounds)
-        full, baseline, applied, cleaned, command = (
-            statistics.median(values)
-            for values in (times.full, times.baseline, times.applied, times.cleaned, times.command)
-        )
-        allowed = baseline * ALLOWED_FACTOR + ALLOWED_EXTRA_S
-        table.add_row(
-            f"{count:,}", f"{changes:,}", f"{full:.2f}", f"{baseline:.2f}", f"{applied:.2f}", f"{cleaned:.2f}",
-            f"{cleaned / baseline:.2f}", f"{full / cleaned:.1f}", f"{allowed:.2f}", f"{command:.2f}",
-        )  # fmt: skip
-    Console(width=140).print(table)
+        for changed in changes:
+            table.add_row(f"{count:,}", f"{changed:,}", *_columns(measure(count, changed, rounds, profile), profile))
+    Console(width=150).print(table)
+
+
+def _columns(times: Times, profile: str) -> tuple[str, ...]:
+    full, baseline, applied, cleaned, command = (
+        statistics.median(values)
+        for values in (times.full, times.baseline, times.applied, times.cleaned, times.command)
+    )
+    allowed = baseline * ALLOWED_FACTOR + ALLOWED_EXTRA_S + (ALLOWED_STAGING_S if profile != PLAIN else 0)
+    wire_full, wire_ours = statistics.median(times.wire_full), statistics.median(times.wire_ours)
+    seconds = (f"{full:.2f}", f"{baseline:.2f}", f"{applied:.2f}", f"{cleaned:.2f}")
+    ratios = (f"{cleaned / baseline:.2f}", f"{allowed:.2f}", f"{full / cleaned:.1f}")
+    return (*seconds, *ratios, f"{wire_full:,.0f}", f"{wire_ours:,.0f}", f"{command:.2f}")
 
 
 if __name__ == "__main__":

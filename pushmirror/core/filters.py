@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, ancestors
-from pushmirror.core.patterns import Pattern
+from pushmirror.core.patterns import Pattern, matches_any
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,13 @@ class Rules:
 
     def excludes(self, path: bytes, *, is_directory: bool) -> bool:
         """Tell whether `path` is left out because of its own name, wherever it lies."""
-        return not _matches_any(self.include, path, is_directory) and _matches_any(self.exclude, path, is_directory)
+        return matches_any(self.exclude, path, is_directory=is_directory) and not matches_any(
+            self.include, path, is_directory=is_directory
+        )
 
     def hides(self, path: bytes, is_directory: bool) -> bool:
         """Tell whether `path` is left out, because of its own name or of a directory above it."""
         return _Walk(self).hides(path, is_directory)
-
-
-def _matches_any(patterns: Iterable[Pattern], path: bytes, is_directory: bool) -> bool:
-    return any(pattern.matches(path, is_directory=is_directory) for pattern in patterns)
 
 
 @dataclass
@@ -58,7 +56,11 @@ class _Walk:
     """Rules, and what was found out already about directories: those of a list are few beside its paths."""
 
     rules: Rules
+    tells_kinds: bool = field(init=False)
     directories: dict[bytes, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tells_kinds = self.rules.tells_kinds
 
     def hides(self, path: bytes, is_directory: bool) -> bool:
         return self._lies_hidden(path) or self.rules.excludes(path, is_directory=is_directory)
@@ -68,7 +70,7 @@ class _Walk:
         if self._lies_hidden(path):
             return True
         as_file = self.rules.excludes(path, is_directory=False)
-        if not self.rules.tells_kinds:
+        if not self.tells_kinds:
             return as_file
         return as_file if as_file == self.rules.excludes(path, is_directory=True) else None
 

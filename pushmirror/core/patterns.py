@@ -6,7 +6,7 @@ Whatever is taken means here exactly what it means to rsync; the rest is refused
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -38,6 +38,8 @@ class Pattern:
     """It ends in a slash."""
     _reaches_inside: bool = field(compare=False, repr=False)
     """It ends in ``***``: after a slash, a directory and all that is in it."""
+    _literal: bytes = field(compare=False, repr=False)
+    """What stands in every path that matches; most paths can be told apart by that alone."""
     _sections: _Sections = field(compare=False, repr=False)
 
     @property
@@ -53,8 +55,8 @@ class Pattern:
         """Tell whether `path`, relative to the tree's root, matches; what it lies in is not looked at."""
         if self.directories_only and not is_directory:
             return False
-        end = b"/" if is_directory and self._reaches_inside else b""
-        return self._expression.match(b"/" + path + end) is not None
+        name = b"/%b/" % path if is_directory and self._reaches_inside else b"/" + path
+        return self._literal in name and self._expression.match(name) is not None
 
 
 def parse_pattern(text: str) -> Pattern:
@@ -70,12 +72,23 @@ def parse_pattern(text: str) -> Pattern:
     body = text.encode().removesuffix(b"/")
     try:
         # Without a wildcard in a pattern a backslash is nothing special in it (rsync(1)).
-        sections = _read(body) if _WILDCARD.search(body) else [[re.escape(body)]]
+        has_wildcard = _WILDCARD.search(body)
+        sections = _read(body) if has_wildcard else [[re.escape(body)]]
     except ValueError as error:
         raise ValueError(f"{_quote(text)} {error}") from error
     if not body.startswith((b"/", b"**")):
         sections = [[b""], [b"/" + sections[0][0], *sections[0][1:]], *sections[1:]]
-    return Pattern(text, text.endswith("/"), body.endswith(b"***"), sections)
+        body = b"/" + body
+    literal = _longest_literal(body) if has_wildcard else body
+    return Pattern(text, text.endswith("/"), body.endswith(b"***"), literal, sections)
+
+
+def matches_any(patterns: Iterable[Pattern], path: bytes, *, is_directory: bool = False) -> bool:
+    """Tell whether `path` matches one of `patterns`."""
+    for pattern in patterns:  # noqa: SIM110 - a generator would take longer than most patterns do
+        if pattern.matches(path, is_directory=is_directory):
+            return True
+    return False
 
 
 def _quote(text: str) -> str:
@@ -119,6 +132,17 @@ def _read(body: bytes) -> _Sections:
         else:
             sections[-1][-1] += _one_byte(match)
     return sections
+
+
+def _longest_literal(body: bytes) -> bytes:
+    runs = [b""]
+    for match in _TOKEN.finditer(body):
+        byte = match["escaped"] or match["literal"]
+        if byte:
+            runs[-1] += byte
+        else:
+            runs.append(b"")
+    return max(runs, key=len)
 
 
 def _describe_rest(rest: bytes) -> str:

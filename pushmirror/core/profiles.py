@@ -10,9 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from pushmirror.core.filters import Rules, directory_arguments, exclude_arguments, include_arguments, rsync_arguments
+from pushmirror.core.filters import (
+    Rules,
+    directory_arguments,
+    exclude_arguments,
+    include_arguments,
+    rsync_arguments,
+)
 from pushmirror.core.paths import TreePath, ancestors
-from pushmirror.core.patterns import Pattern, parse_pattern
+from pushmirror.core.patterns import Pattern, matches_any, parse_pattern
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Profile:
 
     def is_metadata(self, path: bytes) -> bool:
         """Tell whether `path`, which is not a directory, is metadata."""
-        return any(pattern.matches(path, is_directory=False) for pattern in (*self.metadata, *self.last))
+        return matches_any(self.metadata, path) or matches_any(self.last, path)
 
     def rank(self, path: bytes) -> int:
         """Return the place of `path` in the order of switching: 0 unless it matches one of `last`, then counted from 1;

@@ -66,7 +66,10 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
     resources.callback(DaemonLock(settings.state_dir).release)
     journal = Journal(settings.state_dir / JOURNAL_NAME, busy_ms=BUSY_MS)
     resources.callback(journal.close)
-    sender = ZeroMQSender(reactor, settings.bus.publish, subscribed=lambda topic: announcer.greet(topic))
+    def greet(subscription: bytes) -> None:
+        announcer.greet(subscription)
+
+    sender = ZeroMQSender(reactor, settings.bus.publish, subscribed=greet)
     resources.callback(sender.close)
     trees = tuple(settings.trees)
     reports = Reports(nodes=nodes, identity=identity, trees=trees, sender=sender, clock_ms=read_clock_ms)

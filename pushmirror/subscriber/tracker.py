@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,6 +25,8 @@ _RETRY_DELAYS_S = (1.0, 4.0, 10.0)
 FIRST_CONTACT_S = 45.0
 """So long after the start a first sync waits to be told where the publisher is; a heartbeat comes every 30 s."""
 _DOUBT_EVERY_MS = 60_000
+LONGEST_UPDATING_MS = 6 * 3_600_000
+"""An upstream that says for longer than this that it is half-way is not waited for any more: something is stuck there."""
 
 
 @dataclass
@@ -62,8 +64,7 @@ class Tracker:
         self._catching: dict[str, _CatchingUp] = {}
         self._under_way: dict[str, Deferred[None]] = {}
         self._doubted_ms: dict[str, int] = {}
-        self._updating: dict[str, tuple[int, int]] = {}
-        """By tree: when the publisher said that it is updating it (its clock), and until when that counts (ours)."""
+        self._updating: dict[str, _Updating] = {}
         self._started_s = 0.0
         self._first_contact: Any = None
         self._stopped = False
@@ -109,23 +110,24 @@ class Tracker:
 
     def take_updating(self, updating: Updating) -> bool:
         """Start nothing new on a tree that its publisher is updating. Returns False for what was said before."""
-        said_ms, _ = self._updating.get(updating.tree, (-1, 0))
-        if updating.at_ms <= said_ms:
+        known = self._updating.get(updating.tree)
+        if known is not None and updating.at_ms <= known.said_ms:
             return False
-        until_ms = self._clock_ms() + updating.expires_ms - updating.at_ms
-        self._updating[updating.tree] = (updating.at_ms, until_ms)
+        now_ms = self._clock_ms()
+        since_ms = known.since_ms if known is not None and known.until_ms > now_ms else now_ms
+        until_ms = min(now_ms + updating.expires_ms - updating.at_ms, since_ms + LONGEST_UPDATING_MS)
+        self._updating[updating.tree] = _Updating(updating.at_ms, since_ms, until_ms)
         self._changed(updating.tree)
         return True
 
     def busy_until_ms(self, tree: str) -> int | None:
         """Return until when the publisher may be updating `tree`, by its own word; None when it is not."""
-        _, until_ms = self._updating.get(tree, (-1, 0))
-        return until_ms if until_ms > self._clock_ms() else None
+        known = self._updating.get(tree)
+        return known.until_ms if known is not None and known.until_ms > self._clock_ms() else None
 
     def _end_updating(self, tree: str) -> None:
         if tree in self._updating:
-            said_ms, _ = self._updating[tree]
-            self._updating[tree] = (said_ms, 0)
+            self._updating[tree] = replace(self._updating[tree], until_ms=0)
 
     def take_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Act on what a heartbeat says of each tree that is followed."""

@@ -13,7 +13,8 @@ import pytest
 from pushmirror.core.lists import list_digest
 from pushmirror.core.model import ChangeList, Head, Update
 from pushmirror.errors import StateError, UsageError
-from pushmirror.subscriber.ledger import FORMAT, Ledger
+from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.ledger_file import FORMAT
 from pushmirror.subscriber.records import NEVER, JobRecord
 from tests.subscriber.upstream import IDENTITY, OTHER_TREE, PUBLISHER, TREE, paths, put
 
@@ -49,13 +50,14 @@ def finish(
     due_ms: int = NOW,
     entries: int = 100,
     incomplete: Iterable[str] = (),
+    taken: int | None = None,
     full_sync_ms: int | None = None,
     exact_times: bool | None = None,
 ) -> bool:
     return ledger.finish_puts(
         TREE, serial, ledger.tree(TREE).generation if generation is None else generation, paths(*deletions),
         settled=paths(*settled), due_ms=due_ms, entries=entries, incomplete=paths(*incomplete),
-        full_sync_ms=full_sync_ms, exact_times=exact_times,
+        taken=taken, full_sync_ms=full_sync_ms, exact_times=exact_times,
     )  # fmt: skip
 
 
@@ -88,7 +90,9 @@ def test_everything_is_there_again_after_a_reopening(tmp_path: Path) -> None:
     ledger = Ledger(path)
     ledger.open_tree(TREE, IDENTITY)
     begin_at(ledger, 4)
-    odd = ChangeList(changed=paths("a"), deleted=paths("b"), directories=paths("c"), linked=((*paths("a"), *paths("d")),))
+    odd = ChangeList(
+        changed=paths("a"), deleted=paths("b"), directories=paths("c"), linked=((*paths("a"), *paths("d")),)
+    )
     announce(ledger, 5, odd)
     finish(ledger, 5, ["old/1", "old/2"], incomplete=["secret"], exact_times=True)
     announce(ledger, 6, None)
@@ -188,6 +192,29 @@ def test_another_identity_starts_a_tree_anew(ledger: Ledger) -> None:
     assert len(ledger.jobs(TREE, 9)) == 1
     assert ledger.tree(OTHER_TREE) == other
     assert ledger.open_tree(TREE, "another folder") is False
+
+
+def test_another_shape_of_a_known_tree_makes_the_whole_of_it_pending(ledger: Ledger) -> None:
+    """Filters that changed, for example; before the first sync there is nothing to do about it."""
+    assert ledger.note_shape(TREE, "all of it", NOW) is False
+    begin_at(ledger, 3)
+    assert ledger.note_shape(TREE, "all of it", NOW) is False
+    assert ledger.pending(TREE) == ()
+    assert ledger.note_shape(TREE, "less of it", NOW) is True
+    assert ledger.tree(TREE).whole_pending
+    assert ledger.note_shape(TREE, "less of it", NOW) is False
+
+
+def test_an_announcement_ends_the_wait_for_what_was_missing_but_no_other(ledger: Ledger) -> None:
+    """It may bring just that; after any other failure the delay holds."""
+    begin_at(ledger, 0)
+    ledger.fail(TREE, "failed", NOW + 99, counts=True, hopeless=False)
+    announce(ledger, 1, put("a"))
+    assert ledger.tree(TREE).retry_at_ms == NOW + 99
+    ledger.wait_for_missing(TREE, "missing", NOW, NOW + 99)
+    announce(ledger, 2, put("b"))
+    record = ledger.tree(TREE)
+    assert (record.retry_at_ms, record.missing_since_ms) == (None, NOW)
 
 
 def test_a_pause_is_only_that(ledger: Ledger) -> None:
@@ -349,12 +376,12 @@ def test_a_deletion_found_by_a_first_sync_may_be_of_any_serial(ledger: Ledger) -
 
 
 def test_a_wanted_full_sync_is_pending_at_the_head(ledger: Ledger) -> None:
-    """It is asked for at once, and says that an empty folder is meant to be one."""
+    """It is asked for at once, without waiting for the next try."""
     begin_at(ledger, 3)
     ledger.fail(TREE, "failed", NOW + 99, counts=True, hopeless=False)
     ledger.want_whole(TREE, NOW + 5)
     record = ledger.tree(TREE)
-    assert (record.retry_at_ms, record.entries, record.whole_pending, record.pending_since_ms) == (None, 0, True, NOW + 5)
+    assert (record.retry_at_ms, record.whole_pending, record.pending_since_ms) == (None, True, NOW + 5)
     assert [update.serial for update in ledger.pending(TREE)] == [3]
     finish(ledger, 3)
     assert ledger.pending(TREE) == ()
@@ -397,19 +424,21 @@ def test_paths_cannot_be_wanted_before_the_first_announcement(ledger: Ledger) ->
         ledger.want_paths(TREE, ChangeList(directories=paths("d")), NOW)
 
 
-@pytest.mark.xfail(strict=True, reason="a job's end takes what was wanted at its serial after it had begun")
 @pytest.mark.parametrize("wanted", ["whole", "paths"])
 def test_what_the_operator_wants_while_a_job_runs_is_not_lost_at_its_end(ledger: Ledger, wanted: str) -> None:
     """The job began before and did not do it."""
     begin_at(ledger, 3)
     announce(ledger, 4, put("a"))
-    ledger.begin_job(TREE, "list", 4, NOW)
+    taken = ledger.pending(TREE)[-1].number
     if wanted == "whole":
         ledger.want_whole(TREE, NOW + 5)
     else:
         ledger.want_paths(TREE, ChangeList(directories=paths("d")), NOW + 5)
-    finish(ledger, 4)
+    finish(ledger, 4, taken=taken)
     assert ledger.tree(TREE).pending_updates == 1
+    assert ledger.tree(TREE).whole_pending == (wanted == "whole")
+    finish(ledger, 4, taken=ledger.pending(TREE)[-1].number)
+    assert ledger.tree(TREE).pending_updates == 0
 
 
 def test_a_retry_now_forgets_the_delay_alone(ledger: Ledger) -> None:

@@ -30,6 +30,9 @@ class Model:
     generation: int = 0
     epoch: str | None = None
     pending: dict[int, ChangeList | None] = field(default_factory=dict)
+    numbers: dict[int, int] = field(default_factory=dict)
+    """When each of `pending` was put there, as a number that only grows."""
+    number: int = 0
     deletions: dict[TreePath, int] = field(default_factory=dict)
     approved: set[TreePath] = field(default_factory=set)
     held: bool = False
@@ -40,7 +43,13 @@ class Model:
             return self.applied
         return max(NEVER, min(self.applied, min(self.deletions.values()) - 1))
 
-    def finish(self, serial: int, deletions: set[TreePath], settled: set[TreePath]) -> None:
+    def put_pending(self, serial: int, changes: ChangeList | None, *, alone: bool = False) -> None:
+        if alone:
+            self.pending.clear()
+        self.number += 1
+        self.pending[serial], self.numbers[serial] = changes, self.number
+
+    def finish(self, serial: int, taken: int, deletions: set[TreePath], settled: set[TreePath]) -> None:
         below = {
             path: [old for name, old in self.deletions.items() if name.startswith(path + b"/")] for path in deletions
         }
@@ -50,7 +59,9 @@ class Model:
             self.approved.discard(path)
         for path in deletions:
             self.deletions.setdefault(path, min([lowest, *below[path]]))
-        self.pending = {number: changes for number, changes in self.pending.items() if number > serial}
+        self.pending = {
+            old: changes for old, changes in self.pending.items() if old > serial or self.numbers[old] > taken
+        }
         self.applied = serial
 
 
@@ -60,6 +71,9 @@ class Job:
 
     serial: int
     generation: int
+    taken: int
+    """The highest number of a pending update, in the ledger and in the model."""
+    taken_in_model: int
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -96,7 +110,8 @@ class LedgerMachine(RuleBasedStateMachine):
         serial = self.model.announced + 1
         changes = None if whole else ChangeList(changed=tuple(sorted(changed)))
         announce(self.ledger, serial, changes)
-        self.model.announced, self.model.pending[serial] = serial, changes
+        self.model.announced = serial
+        self.model.put_pending(serial, changes)
         self.model.epoch = self.ledger.tree(TREE).head.epoch  # type: ignore[union-attr]
 
     @rule(serial=st.integers(0, 9))
@@ -107,7 +122,8 @@ class LedgerMachine(RuleBasedStateMachine):
         head = Head(epoch, serial, digest(serial) if serial else None)
         self.ledger.start_over(TREE, head, NOW, NOW, same_history=False)
         model = self.model
-        model.announced, model.applied, model.epoch, model.pending = serial, NEVER, epoch, {serial: None}
+        model.announced, model.applied, model.epoch = serial, NEVER, epoch
+        model.put_pending(serial, None, alone=True)
         model.generation += 1
         model.deletions = dict.fromkeys(model.deletions, serial)
 
@@ -118,13 +134,15 @@ class LedgerMachine(RuleBasedStateMachine):
         serial = self.model.announced + missed
         head = Head(self.model.epoch or "", serial, digest(serial))
         self.ledger.start_over(TREE, head, NOW, NOW, same_history=True)
-        self.model.announced, self.model.pending = serial, {serial: None}
+        self.model.announced = serial
+        self.model.put_pending(serial, None, alone=True)
 
     @precondition(lambda self: self.job is None and self.model.announced != NEVER)
     @rule()
     def begin_job(self) -> None:
         self.ledger.begin_job(TREE, "list", self.model.announced, NOW)
-        self.job = Job(self.model.announced, self.model.generation)
+        taken = max((update.number for update in self.ledger.pending(TREE)), default=0)
+        self.job = Job(self.model.announced, self.model.generation, taken, self.model.number)
 
     @precondition(lambda self: self.job is not None)
     @rule(deletions=NAMES, settled=NAMES)
@@ -133,11 +151,11 @@ class LedgerMachine(RuleBasedStateMachine):
         settled -= deletions
         recorded = self.ledger.finish_puts(
             TREE, self.job.serial, self.job.generation, sorted(deletions), settled=settled, due_ms=NOW, entries=10,
-            incomplete=(),
+            incomplete=(), taken=self.job.taken,
         )  # fmt: skip
         assert recorded == (self.job.generation == self.model.generation)
         if recorded:
-            self.model.finish(self.job.serial, deletions, settled)
+            self.model.finish(self.job.serial, self.job.taken_in_model, deletions, settled)
         self.ledger.interrupt_jobs(NOW)
         self.job = None
 
@@ -171,7 +189,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def want_whole(self) -> None:
         self.ledger.want_whole(TREE, NOW)
-        self.model.pending[self.model.announced] = None
+        self.model.put_pending(self.model.announced, None)
 
     @rule()
     def fail(self) -> None:

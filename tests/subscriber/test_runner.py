@@ -337,7 +337,7 @@ def test_a_closed_runner_ends_what_runs_and_starts_nothing_more(field: Field) ->
 
 def test_runs_of_several_trees_do_not_mix(field: Field) -> None:
     """Each has its own input, output and end."""
-    field.write("read name; echo \">f+++++++++ $name\"; sleep 0.2; exit $1")
+    field.write('read name; echo ">f+++++++++ $name"; sleep 0.2; exit $1')
     runner = field.runner()
     found = {
         code: field.start(runner, tree=f"tree{code}", command=Command((str(code),), f"name{code}\n".encode()))

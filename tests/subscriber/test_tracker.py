@@ -204,7 +204,9 @@ def test_a_fork_that_only_the_history_shows_is_one_too(
     again.tracker.stop()
 
 
-@pytest.mark.parametrize("lists", [[], [put("x")], [put("x"), put("y")]], ids=["behind", "behind by one", "same serial"])
+@pytest.mark.parametrize(
+    "lists", [[], [put("x")], [put("x"), put("y")]], ids=["behind", "behind by one", "same serial"]
+)
 def test_a_heartbeat_shows_a_journal_that_went_back(
     begun: Following, upstream: Upstream, lists: list[ChangeList]
 ) -> None:
@@ -252,9 +254,7 @@ def test_a_history_with_a_hole_is_not_taken(begun: Following, upstream: Upstream
 
 
 @pytest.mark.parametrize("by", ["heartbeat", "update"])
-def test_a_younger_epoch_makes_the_whole_tree_pending_at_once(
-    begun: Following, upstream: Upstream, by: str
-) -> None:
+def test_a_younger_epoch_makes_the_whole_tree_pending_at_once(begun: Following, upstream: Upstream, by: str) -> None:
     """Even when its serials are lower; a job that began before proves nothing."""
     upstream.new_journal(START_MS + 1)
     (row,) = upstream.announce(put("x"))
@@ -277,9 +277,7 @@ def test_an_older_epoch_is_believed_only_when_a_fresh_state_says_so(
     assert (begun.ledger.head(TREE), begun.pending) == (upstream.head(), [-1])
 
 
-def test_old_messages_that_are_replayed_change_nothing_and_ask_little(
-    following: Following, upstream: Upstream
-) -> None:
+def test_old_messages_that_are_replayed_change_nothing_and_ask_little(following: Following, upstream: Upstream) -> None:
     """Of an epoch that is over: the state does not confirm it, and it is asked for once a minute at most."""
     old_rows = upstream.announce(put("a"), put("b"))
     old_head = upstream.head()
@@ -332,9 +330,7 @@ def test_a_gap_that_nobody_fills_becomes_a_full_sync_after_some_tries(
     assert sum("of no help" in record.getMessage() for record in caplog.records) == 4
 
 
-def test_a_service_that_is_not_there_at_all_is_the_same(
-    begun: Following, upstream: Upstream, spin: Spin
-) -> None:
+def test_a_service_that_is_not_there_at_all_is_the_same(begun: Following, upstream: Upstream, spin: Spin) -> None:
     """Nobody listens."""
     rows = upstream.announce(put("c"), put("d"))
     stopped = upstream.stop()
@@ -367,9 +363,7 @@ def test_a_state_that_is_not_to_be_believed_is_as_none(begun: Following, upstrea
     assert begun.ledger.tree(TREE) == before
 
 
-def test_a_service_that_hands_out_the_same_for_ever_is_not_asked_for_ever(
-    begun: Following, upstream: Upstream
-) -> None:
+def test_a_service_that_hands_out_the_same_for_ever_is_not_asked_for_ever(begun: Following, upstream: Upstream) -> None:
     """A cache in between that does not look at the query, for example."""
     old = next(upstream.journal.updates_after(TREE, 0, 1))
     upstream.service.lie = lie_about(UpdatesQuestion, lambda question: lines(entry(old.envelope())))

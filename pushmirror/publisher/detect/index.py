@@ -150,6 +150,10 @@ class Index:
             (*stand, state.settled, state.mounted, state.entries, scan, directory),
         )
 
+    def unsettle(self, directory: int) -> None:
+        """Have the next scan read a directory, whatever it looks like."""
+        self._connection.execute("UPDATE directories SET settled = 0 WHERE id = ?", (directory,))
+
     def has_mount(self, path: bytes) -> bool:
         """Tell whether a file system was mounted at `path` or below."""
         condition, values = _at_or_below(path)

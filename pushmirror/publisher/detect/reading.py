@@ -28,6 +28,8 @@ class Reading(NamedTuple):
 
     seen: SeenDirectory
     state: ReadState
+    being_written: bool
+    """An rsync has a temporary file in it."""
     directories: dict[bytes, SeenDirectory]
 
 
@@ -64,9 +66,10 @@ class Reader:
             self._compare(comparison, self._index.entries(directory.id, low, high), chunk)
         self._findings.directories_read += 1
         newest_ctime_ns = max(status.st_ctime_ns, comparison.newest_ctime_ns)
+        settled = is_settled(newest_ctime_ns, read_ns) and not comparison.being_written
         mounted = os.stat(b"..", dir_fd=descriptor).st_dev != status.st_dev
-        state = ReadState(is_settled(newest_ctime_ns, read_ns), mounted, comparison.entries)
-        return Reading(see(status), state, comparison.directories)
+        state = ReadState(settled, mounted, comparison.entries)
+        return Reading(see(status), state, comparison.being_written, comparison.directories)
 
     def _compare(self, comparison: _Comparison, known: dict[bytes, EntryRow], names: list[bytes]) -> None:
         """Compare names with what the index has of them; what remains of that is gone."""
@@ -89,6 +92,7 @@ class _Comparison:
         self.prefix = directory.path + b"/" if directory.path else b""
         self.entries = 0
         self.newest_ctime_ns = 0
+        self.being_written = False
         self.directories: dict[bytes, SeenDirectory] = {}
         self._descriptor = descriptor
         self._excludes = excludes
@@ -139,10 +143,11 @@ class _Comparison:
         return status.st_mode, status.st_size, status.st_mtime_ns, fit_inode(status.st_ino), target
 
     def _is_temporary(self, name: bytes, status: os.stat_result) -> bool:
-        """A file that is young now is looked at again: its ctime keeps the directory unsettled."""
-        return name.startswith(b".") and looks_temporary(
-            name, stat.S_IMODE(status.st_mode), young=not is_settled(status.st_ctime_ns, self._read_ns)
-        )
+        young = not is_settled(status.st_ctime_ns, self._read_ns)
+        if name.startswith(b".") and looks_temporary(name, stat.S_IMODE(status.st_mode), young=young):
+            self.being_written = True
+            return True
+        return False
 
 
 def see(status: os.stat_result) -> SeenDirectory:

@@ -199,8 +199,12 @@ class Scanner:
         return reading
 
     def _record(self, directory: Directory, reading: Reading) -> None:
-        self._index.set_directory(directory.id, reading.seen.stand, reading.state, scan=self._number)
-        if directory.path and has_other_attributes(directory.stand, reading.seen.stand):
+        stand = reading.seen.stand
+        if reading.being_written:
+            # Its time will move again: it is announced when that has come to its end.
+            stand = stand._replace(mtime_ns=directory.mtime_ns, mode=directory.mode)
+        self._index.set_directory(directory.id, stand, reading.state, scan=self._number)
+        if directory.path and has_other_attributes(directory.stand, stand):
             self._findings.change_attributes(directory.path)
 
     def _compare_directories(self, above: Directory, reading: Reading) -> list[Directory]:
@@ -208,7 +212,8 @@ class Scanner:
         prefix = above.path + b"/" if above.path else b""
         known = self._index.subdirectories(above.id)
         for name in known.keys() - reading.directories.keys():
-            self._remove(prefix + name)
+            if not self._remove(prefix + name):
+                self._index.unsettle(above.id)  # to be told again, until the mount is back or force is used
         to_read = []
         for name, seen in reading.directories.items():
             directory = known.get(name)
@@ -229,13 +234,15 @@ class Scanner:
             return []
         return [self._index.add_directory(path, above.id, seen.stand, mounted=mounted, scan=_UNREAD)]
 
-    def _remove(self, path: bytes) -> None:
+    def _remove(self, path: bytes) -> bool:
+        """Take a directory that is gone for deleted, unless it may only have been unmounted; tell which."""
         if self._index.has_mount(path) and not self._force:
             self._leave_out(path, _LOST_MOUNT)
-            return
+            return False
         self._index.remove_tree(path)
         if not self._excludes.hides_directory(path):  # it may have been indexed under other excludes
             self._findings.delete(path)
+        return True
 
     def _is_left_out(self, path: bytes) -> bool:
         return bool(self._left_out) and (path in self._left_out or lies_below(path, self._left_out))
