@@ -169,9 +169,9 @@ def measure(files: int, changes: int, rounds: int, profile: str) -> Times:
         for mirror in (full, bare):
             timed(["rsync", "-aH", "--delete", world.source, f"{mirror}/"])
         for _ in range(rounds):
-            put, deleted = change(world.tree, paths, max(0, changes - len(staged)), chance)
-            put = sorted([*put, *(change_metadata(world.tree) if staged else ())])
-            runs = bool(put) + bool(deleted) + bool(staged)
+            payload, deleted = change(world.tree, paths, max(0, changes - len(staged)), chance)
+            put = sorted([*payload, *(change_metadata(world.tree) if staged else ())])
+            runs = bool(payload) + bool(deleted) + bool(staged)
             times.wire_ours.append(
                 wire_bytes(world, runs, partial(run_ours, world, subscriber, put, deleted, times))
             )

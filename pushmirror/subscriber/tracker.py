@@ -26,7 +26,7 @@ FIRST_CONTACT_S = 45.0
 """So long after the start a first sync waits to be told where the publisher is; a heartbeat comes every 30 s."""
 _DOUBT_EVERY_MS = 60_000
 LONGEST_UPDATING_MS = 6 * 3_600_000
-"""An upstream that says for longer than this that it is half-way is not waited for any more: something is stuck there."""
+"""An upstream that says for longer than this that it is half-way is not waited for any more: it is stuck."""
 
 
 @dataclass
@@ -41,6 +41,15 @@ class _CatchingUp:
 
 class _Forked(ServiceError):
     """The history that the service handed out does not follow on what was heard."""
+
+
+@dataclass(frozen=True)
+class _Updating:
+    """That a publisher is updating a tree: when it said so last (its clock), since when, and until when that counts."""
+
+    said_ms: int
+    since_ms: int
+    until_ms: int
 
 
 class Tracker:
