@@ -113,9 +113,10 @@ def run_baseline(source: str, mirror: Path, put: list[TreePath], deleted: list[T
     """Bring `put` and delete `deleted` by two bare rsync runs; return how long they took together."""
     temporary = mirror.parent / "tmp"
     temporary.mkdir(exist_ok=True)
-    options = RunOptions(str(temporary), io_timeout_s=600, connect_timeout_s=60)
+    options = RunOptions(str(temporary), str(temporary), io_timeout_s=600, connect_timeout_s=60)
     elapsed = 0.0
-    for stage in (Stage(StageKind.PAYLOAD, tuple(put)), Stage(StageKind.DELETE, tuple(deleted))):
+    stages = (Stage(StageKind.PAYLOAD, tuple(put)), Stage(StageKind.DELETE, tuple(deleted)))
+    for stage in [stage for stage in stages if stage.paths]:
         command = build_command(stage, parse_source(source), str(mirror), options)
         elapsed += timed(["rsync", *command.arguments], command.listing, allowed=(0, 24))
     return elapsed

@@ -1,4 +1,4 @@
-"""Run as a program by test_ledger_crash.py: writes into a ledger for ever and tells, one line each, what is committed."""
+"""Run as a program by test_ledger_crash.py: writes into a ledger for ever and tells what is committed, a line each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import JobRecord
 from tests.subscriber.test_ledger import NOW, announce, begin_at, finish
-from tests.subscriber.upstream import IDENTITY, TREE, paths, put
+from tests.subscriber.upstream import IDENTITY, TREE, put
 
 DELETIONS = 20
 
