@@ -29,6 +29,8 @@ def check_config(file: Path) -> None:
         raise click.exceptions.Exit(error.exit_code) from error
     dropin = compose_dropin(settings)
     click.echo(_summarise(file, settings))
+    for note in _compare_with_rsyncd(settings):
+        click.echo(f"  note: {note}")
     click.echo(f"\nWith the systemd unit, put this into {dropin.path}:\n")
     click.echo(dropin.text, nl=False)
     if os.geteuid() == 0 and not settings.allow_root:
@@ -36,6 +38,26 @@ def check_config(file: Path) -> None:
             "\nThis was checked as root, who may read and write everything. To check as the daemon's user:\n"
             f"  sudo -u pushmirror pushmirror check-config {file}"
         )
+
+
+def _compare_with_rsyncd(settings: PublisherSettings | SubscriberSettings) -> list[str]:
+    """Return what a publisher's rsync daemon hides of its trees; without `rsyncd_conf` the usual file is looked at."""
+    from pushmirror.publisher.detect.rsyncd_conf import DEFAULT_PATH, compare_with_rsyncd
+    from pushmirror.settings.publisher import PublisherSettings
+
+    if not isinstance(settings, PublisherSettings):
+        return []
+    conf = settings.rsyncd_conf or DEFAULT_PATH
+    if settings.rsyncd_conf is None and not os.access(conf, os.R_OK):
+        return []
+    notes = [
+        f"tree {name}: {note}"
+        for name, tree in settings.trees.items()
+        for note in compare_with_rsyncd(conf, tree.path, tree.url).notes
+    ]
+    if notes and settings.rsyncd_conf is None:
+        notes.append(f"with `rsyncd_conf: {conf}` in the settings no scan announces what it hides")
+    return notes
 
 
 def _summarise(file: Path, settings: PublisherSettings | SubscriberSettings) -> str:

@@ -94,7 +94,7 @@ def _judge_partial(notes: Notes) -> Outcome:
         return Outcome.RETRY
     if notes.clashes:
         return Outcome.CLASH
-    return Outcome.DONE if notes.unreadable or notes.vanished else Outcome.RETRY
+    return Outcome.DONE if notes.unreadable or notes.vanished or notes.superseded else Outcome.RETRY
 
 
 def _judge_session(notes: Notes) -> Outcome:

@@ -24,6 +24,7 @@ _UNREADABLE = re.compile(
     rb"rsync: (?:\[sender\] )?(?:send_files failed to open |link_stat |opendir |readlink_stat\(|readlink )"
     rb'"(.*)" \(in [^"]*\)\)?(?: failed)?: Permission denied \(13\)'
 )
+_SUPERSEDED = re.compile(rb'rsync: (?:\[sender\] )?link_stat "(.*)" \(in [^"]*\) failed: Not a directory \(20\)')
 _CLASH = re.compile(rb"could not make way for new [a-z ]+: (.*)")
 _BUSY = re.compile(rb"@ERROR: max connections \([0-9]+\) reached")
 _REFUSED = re.compile(rb"@ERROR: |The server is configured to refuse ")
@@ -63,6 +64,8 @@ class Notes:
 
     vanished: frozenset[TreePath] = frozenset()
     unreadable: frozenset[TreePath] = frozenset()
+    superseded: frozenset[TreePath] = frozenset()
+    """Listed paths below what is no directory any more at the upstream. rsync takes only "no such file" for missing."""
     clashes: tuple[TreePath, ...] = ()
     """Directories of the mirror that stand where the upstream has something else."""
     errors: tuple[str, ...] = ()
@@ -140,6 +143,7 @@ def parse_notes(lines: Iterable[bytes], source: Source) -> Notes:
     """Return what the lines of rsync's standard error tell; names in them are relative to the module of `source`."""
     vanished: set[TreePath] = set()
     unreadable: set[TreePath] = set()
+    superseded: set[TreePath] = set()
     clashes: list[TreePath] = []
     errors: list[str] = []
     told: set[re.Pattern[bytes]] = set()
@@ -150,6 +154,8 @@ def parse_notes(lines: Iterable[bytes], source: Source) -> Notes:
             vanished.add(path)
         elif (match := _UNREADABLE.match(line)) and (path := _tree_path(match[1], source)):
             unreadable.add(path)
+        elif (match := _SUPERSEDED.match(line)) and (path := _tree_path(match[1], source)):
+            superseded.add(path)
         elif match := _CLASH.match(line):
             clashes.append(TreePath(unescape(match[1])))
         elif not _HARMLESS.match(line):
@@ -159,6 +165,7 @@ def parse_notes(lines: Iterable[bytes], source: Source) -> Notes:
     return Notes(
         vanished=frozenset(vanished),
         unreadable=frozenset(unreadable),
+        superseded=frozenset(superseded),
         clashes=tuple(clashes),
         errors=tuple(errors),
         busy=_BUSY in told,

@@ -7,7 +7,7 @@ file that a client reads first is switched last.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from pushmirror.core.filters import (
@@ -17,6 +17,7 @@ from pushmirror.core.filters import (
     include_arguments,
     rsync_arguments,
 )
+from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, ancestors
 from pushmirror.core.patterns import Pattern, matches_any, parse_pattern
 
@@ -32,6 +33,8 @@ class Profile:
     name: str
     metadata: tuple[Pattern, ...] = ()
     last: tuple[Pattern, ...] = ()
+    busy: tuple[Pattern, ...] = ()
+    """Files whose presence says that the upstream is half-way through an update of its own; they are not mirrored."""
 
     def __bool__(self) -> bool:
         """Whether anything is metadata."""
@@ -40,6 +43,10 @@ class Profile:
     def is_metadata(self, path: bytes) -> bool:
         """Tell whether `path`, which is not a directory, is metadata."""
         return matches_any(self.metadata, path) or matches_any(self.last, path)
+
+    def is_busy(self, path: bytes) -> bool:
+        """Tell whether the presence of `path` says that an update is under way."""
+        return matches_any(self.busy, path)
 
     def rank(self, path: bytes) -> int:
         """Return the place of `path` in the order of switching: 0 unless it matches one of `last`, then counted from 1;
@@ -58,9 +65,11 @@ def parse_metadata_pattern(text: str) -> Pattern:
     return pattern
 
 
-def make_profile(name: str, metadata: Iterable[str], last: Iterable[str] = ()) -> Profile:
+def make_profile(
+    name: str, metadata: Iterable[str], last: Iterable[str] = (), busy: Iterable[str] = ()
+) -> Profile:
     """Return a profile with these patterns. Raises ValueError, which says what to write instead."""
-    return Profile(name, tuple(map(parse_metadata_pattern, metadata)), tuple(map(parse_metadata_pattern, last)))
+    return Profile(name, *(tuple(map(parse_metadata_pattern, texts)) for texts in (metadata, last, busy)))
 
 
 PLAIN = make_profile("plain", ())
@@ -76,7 +85,7 @@ _RPM = make_profile(
 # Debian's rules for mirrors (www.debian.org/mirror/ftpmirror), which ask for two stages, and its program ftpsync.
 # Everything in dists is an index or small beside the pool; the names by themselves are for flat repositories. apt reads
 # InRelease, or Release and then its signature (apt-secure(8)); the indices of Packages.diff stand in Release by their
-# hashes. The traces tell how far a mirror is.
+# hashes. The traces tell how far a mirror is; ftpsync leaves a file in the root while it updates an archive.
 _DEB = make_profile(
     "deb",
     metadata=(
@@ -84,6 +93,7 @@ _DEB = make_profile(
         *("Packages.diff/**", "Sources.diff/**"),
     ),
     last=("*.diff/Index", "Release", "Release.gpg", "InRelease", "project/trace/**"),
+    busy=("/Archive-Update-in-Progress-*",),
 )
 
 # repo-add(8): the databases, their signatures and the copies from before the last change. pacman reads core.db, a link
@@ -114,6 +124,13 @@ def split(paths: Iterable[TreePath], profile: Profile) -> tuple[tuple[TreePath, 
     return tuple(payload), tuple(metadata)
 
 
+def without_busy(changes: ChangeList, profile: Profile) -> ChangeList:
+    """Return `changes` without the files that say that the upstream was half-way: they are not mirrored."""
+    if not any(profile.is_busy(path) for path in changes.changed):
+        return changes
+    return replace(changes, changed=tuple(path for path in changes.changed if not profile.is_busy(path)))
+
+
 def switch_order(paths: Iterable[TreePath], profile: Profile) -> tuple[TreePath, ...]:
     """Return `paths` in the order in which they are put in place: those of `last` after everything else, and each after
     those of its parents that are among `paths`."""
@@ -129,13 +146,16 @@ def switch_order(paths: Iterable[TreePath], profile: Profile) -> tuple[TreePath,
 def metadata_arguments(profile: Profile, rules: Rules | None = None) -> tuple[str, ...]:
     """Return the arguments of a recursive rsync run that brings the metadata alone, with the directories it lies in.
 
+    Files that say that the upstream is busy are listed too: the run is a dry one, or they are dropped.
+
     With both includes and excludes in `rules` it brings metadata that is hidden by its own name too, because rsync has
     no rule for "matches this and that": what `rules` hide is to be dropped from the staging folder before the switch.
     """
     rules = rules or Rules()
     hidden = () if rules.include else exclude_arguments(rules.exclude)
     wanted = include_arguments((*profile.metadata, *profile.last))
-    return ("--prune-empty-dirs", *directory_arguments(rules), *hidden, *wanted, "--exclude=*")
+    told = include_arguments(profile.busy)
+    return ("--prune-empty-dirs", *told, *directory_arguments(rules), *hidden, *wanted, "--exclude=*")
 
 
 def payload_arguments(profile: Profile, rules: Rules | None = None) -> tuple[str, ...]:
@@ -143,5 +163,5 @@ def payload_arguments(profile: Profile, rules: Rules | None = None) -> tuple[str
     rules = rules or Rules()
     if not profile:
         return rsync_arguments(rules)
-    left_out = exclude_arguments((*profile.metadata, *profile.last))
+    left_out = exclude_arguments((*profile.metadata, *profile.last, *profile.busy))
     return (*directory_arguments(rules), *left_out, *rsync_arguments(rules))

@@ -177,17 +177,20 @@ class Dispatcher:
             return
         now_ms = self._clock_ms()
         if stopped.missing:
-            self._wait_for_missing(tree, judgement.reason, now_ms)
+            self._wait_for_missing(job.record, judgement.reason, now_ms)
         else:
             self._record_failure(tree, judgement, now_ms)
         record = job.finish("waiting" if stopped.missing else "failed", judgement.reason, stopped.code)
         log.warning("tree %s: %s", tree, judgement.reason)
         self._tell(Event.FAILED, record, None)
 
-    def _wait_for_missing(self, tree: str, reason: str, now_ms: int) -> None:
-        since_ms = self._ledger.tree(tree).missing_since_ms or now_ms
-        decided_ms = since_ms + self._trees[tree].settings.missing_wait_ms
+    def _wait_for_missing(self, job: JobRecord, reason: str, now_ms: int) -> None:
+        """Wait for the next update, which may have been announced while the job ran, or for ``missing_wait`` to end."""
+        tree, record = job.tree, self._ledger.tree(job.tree)
+        decided_ms = (record.missing_since_ms or now_ms) + self._trees[tree].settings.missing_wait_ms
         retry_at_ms = min(now_ms + self._delay_ms(_MISSING_RETRY), max(now_ms, decided_ms))
+        if record.announced > job.serial:
+            retry_at_ms = now_ms
         self._ledger.wait_for_missing(tree, reason, now_ms, retry_at_ms)
 
     def _record_failure(self, tree: str, judgement: Judgement, now_ms: int) -> None:

@@ -19,6 +19,7 @@ from pushmirror.core.filters import filter_changes
 from pushmirror.core.model import ChangeList, Event, ScopeKind, Stage, StageKind
 from pushmirror.core.paths import TreePath, shorten, topmost
 from pushmirror.core.plan import plan_list
+from pushmirror.core.profiles import without_busy
 from pushmirror.core.schedule import Work
 from pushmirror.subscriber.deletions import Deletions
 from pushmirror.subscriber.ledger import Ledger
@@ -144,7 +145,7 @@ class Job:
     def _sum_up(self, existing: list[TreePath]) -> ChangeList:
         """Return what all pending updates and deletions amount to here, without what the operator's rules hide."""
         lists = [ChangeList(deleted=tuple(existing)), *(update.changes for update in self._pending if update.changes)]
-        changes = settle(merge(lists), self._mirror.is_directory)
+        changes = without_busy(settle(merge(lists), self._mirror.is_directory), self._parts.profile)
         return filter_changes(changes, self._parts.rules, self._mirror.is_directory)
 
     async def _fetch(self, changes: ChangeList) -> tuple[TreePath, ...]:
@@ -198,8 +199,10 @@ class Job:
     async def _fetch_whole(self) -> None:
         """Bring everything; metadata is switched only if it did not change upstream while the payload was brought."""
         aside = MetadataAside(self._parts, self._runs)
+        since_ms = self._before.missing_since_ms
+        may_wait = since_ms is None or self._clock_ms() < since_ms + self._parts.settings.missing_wait_ms
         for round_number in range(_MAX_WHOLE_ROUNDS):
-            changed = await aside.list_changed() if self._parts.profile else ()
+            changed = await aside.list_changed(may_wait=may_wait) if self._parts.profile else ()
             fresh = await aside.fetch(changed, frozenset(changed))
             if round_number and not fresh:
                 break

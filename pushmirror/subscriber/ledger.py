@@ -231,7 +231,9 @@ class Ledger:
             earlier = _serials_of_covered(database, tree, deletions := tuple(deletions))
             database.executemany("DELETE FROM deletions WHERE tree = ? AND path = ?", [(tree, p) for p in settled])
             database.executemany(
-                "INSERT OR IGNORE INTO deletions (tree, path, serial, due_ms) VALUES (?, ?, ?, ?)",
+                # One that was put off, because the upstream still had the path, is looked at again with this update.
+                "INSERT INTO deletions (tree, path, serial, due_ms) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (tree, path) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)",
                 [(tree, path, min(lowest, earlier.get(path, lowest)), due_ms) for path in deletions],
             )
             database.execute(

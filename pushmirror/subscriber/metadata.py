@@ -29,12 +29,19 @@ class MetadataAside:
         self._mirror: Mirror = parts.mirror
         self._listed: set[TreePath] = set()
 
-    async def list_changed(self, directories: tuple[TreePath, ...] = ()) -> tuple[TreePath, ...]:
+    async def list_changed(
+        self, directories: tuple[TreePath, ...] = (), *, may_wait: bool = False
+    ) -> tuple[TreePath, ...]:
         """Return the metadata that differs at the upstream: in `directories`, or in the whole tree.
 
-        Raises JobStopped when one of `directories` is all metadata and missing upstream.
+        Raises JobStopped when one of `directories` is all metadata and missing upstream; with `may_wait` also when a
+        file there says that the upstream is half-way through an update of its own.
         """
         result = await self._runs.run(Stage(StageKind.LISTING, directories))
+        busy = sorted(path for path in result.items.present if self._parts.profile.is_busy(path))
+        if busy and may_wait:
+            reason = f"the upstream is half-way through an update: it has {shorten(busy[0])}"
+            raise JobStopped(Judgement(Outcome.RETRY, reason), missing=True)
         _, all_metadata = split(directories, self._parts.profile)
         self._runs.judge(judge_arrival(all_metadata, result.items, result.notes), result.code)
         _, changed = split(result.items.changed, self._parts.profile)

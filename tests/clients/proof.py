@@ -28,14 +28,14 @@ def need(programs: Sequence[str]) -> None:
         pytest.skip(f"{', '.join(missing)} is not installed")
 
 
-def start_mirror(world: World, repository: Repository) -> Subscriber:
+def start_mirror(world: World, repository: Repository, *, bandwidth: str = BANDWIDTH) -> Subscriber:
     """Start a publisher of `repository` at its first version and a mirror of ours over a slow link, exact."""
     repository.step()
     world.profile = repository.profile
     world.start_publisher()
     subscriber = world.add_subscriber(
         profile=repository.profile,
-        bandwidth=BANDWIDTH,
+        bandwidth=bandwidth,
         delete_grace=f"{GRACE_SECONDS}s",
         delete_budget={"count": 1000, "percent": 100, "limit": 100},
     )

@@ -1,20 +1,30 @@
-"""A small web server over a folder, which remembers what it could not hand out."""
+"""A small web server over a folder: as slow as a link far away, and it remembers what it could not hand out."""
 
 from __future__ import annotations
 
 import functools
 import sys
 import threading
+import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+BYTES_PER_SECOND = 2_000_000
+BLOCK_BYTES = 20_000
 
 
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections, as the servers of mirrors do
     disable_nagle_algorithm = True  # the head and the body are two writes: the second would wait for the first
     server: _Server
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        """Send a file at the speed of a link: at that of loopback, little would happen while a client reads."""
+        while block := source.read(BLOCK_BYTES):
+            outputfile.write(block)
+            time.sleep(len(block) / BYTES_PER_SECOND)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         self.server.refused.append(f"{int(code)} {self.path}")

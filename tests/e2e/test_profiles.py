@@ -214,3 +214,21 @@ def test_a_wholly_filtered_update_starts_no_rsync_and_counts(tmp_path: Path) -> 
         wait_until((subscriber.mirror / "debug" / "symbols").exists, deadline_seconds=30, what="the full sync")
         subscriber.wait_exact(serial)
         subscriber.assert_exact()
+
+
+def test_a_full_sync_waits_while_a_debian_upstream_is_updating_itself(tmp_path: Path) -> None:
+    """The file that ftpsync leaves while it works holds a full sync back, but not for ever, and is not mirrored."""
+    with World(tmp_path) as world:
+        world.profile = "deb"
+        (world.tree / "dists" / "stable").mkdir(parents=True)
+        (world.tree / "dists" / "stable" / "Release").write_text("release")
+        (world.tree / "Archive-Update-in-Progress-t1.example.org").touch()
+        world.start_publisher()
+        subscriber = world.add_subscriber(profile="deb", missing_wait="6s")
+        subscriber.start()
+        tree = subscriber.wait_for("the wait", lambda tree: tree["reason"])
+        assert "half-way" in tree["reason"] and tree["state"] == "waiting"
+        assert not (subscriber.mirror / "dists").exists()
+        subscriber.wait_exact(0)
+        assert (subscriber.mirror / "dists" / "stable" / "Release").exists()
+        assert not list(subscriber.mirror.glob("Archive-*"))

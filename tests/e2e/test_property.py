@@ -23,10 +23,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + 20 * SEQUENCES)]
 def settings(profile: str, chance: random.Random) -> list[dict[str, object]]:
     """Return the settings of the mirrors of one world: one that is quick, and one that gathers and is slow."""
     common = {"profile": profile, "delete_budget": GENEROUS, "missing_wait": chance.choice(("0s", "2s", "10m"))}
-    grace = chance.choice(("0s", "500ms", "2s")) if profile != "plain" else chance.choice(("0s", "0s", "700ms"))
+    grace = chance.choice(("0s", "500ms", "1s")) if profile != "plain" else chance.choice(("0s", "0s", "700ms"))
     quick = {**common, "coalesce": "0s", "delete_grace": "0s"}
-    slow = {**common, "coalesce": chance.choice(("0s", "300ms", "1s")), "delete_grace": grace}
-    return [quick, {**slow, "bandwidth": chance.choice(("200KB", "1MB", "10MB"))}]
+    slow = {**common, "coalesce": chance.choice(("0s", "200ms", "600ms")), "delete_grace": grace}
+    return [quick, {**slow, "bandwidth": chance.choice(("1MB", "10MB"))}]
 
 
 @pytest.mark.parametrize("profile", ["plain", "rpm", "deb"])

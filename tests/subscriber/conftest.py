@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.epollreactor import EPollReactor
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from pushmirror.subscriber.ledger import Ledger
 from tests.subscriber.following import Following
@@ -23,22 +22,22 @@ Spin = Callable[..., None]
 def nothing_unhandled() -> Iterator[None]:
     """Fails a test during which Twisted met an exception that nobody handled."""
     unhandled: list[str] = []
+    publisher: Any = globalLogPublisher
 
-    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         if "log_failure" in event:
             unhandled.append(f"{formatEvent(event)}: {event['log_failure'].getTraceback()}")
 
-    globalLogPublisher.addObserver(observe)
+    publisher.addObserver(observe)
     yield
-    globalLogPublisher.removeObserver(observe)
+    publisher.removeObserver(observe)
     assert not unhandled, unhandled[0]
 
 
 @pytest.fixture
 def reactor() -> Iterator[Any]:
     """A reactor of its own, with its thread pool running, that turns only while a test spins it."""
-    reactor: Any = EPollReactor()
+    reactor: Any = EPollReactor()  # type: ignore[no-untyped-call]  # Twisted has no annotation there
     reactor.startRunning(installSignalHandlers=False)
     reactor.iterate(0)
     yield reactor

@@ -12,6 +12,7 @@ import pytest
 
 from pushmirror.core.lists import list_digest
 from pushmirror.core.model import ChangeList, Head, Update
+from pushmirror.core.paths import TreePath
 from pushmirror.errors import StateError, UsageError
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.ledger_file import FORMAT
@@ -91,7 +92,7 @@ def test_everything_is_there_again_after_a_reopening(tmp_path: Path) -> None:
     ledger.open_tree(TREE, IDENTITY)
     begin_at(ledger, 4)
     odd = ChangeList(
-        changed=paths("a"), deleted=paths("b"), directories=paths("c"), linked=((*paths("a"), *paths("d")),)
+        changed=paths("a"), deleted=paths("b"), directories=paths("c"), linked=((TreePath(b"a"), TreePath(b"d")),)
     )
     announce(ledger, 5, odd)
     finish(ledger, 5, ["old/1", "old/2"], incomplete=["secret"], exact_times=True)
@@ -121,7 +122,7 @@ def test_the_file_belongs_to_its_owner_alone(tmp_path: Path) -> None:
 
 def test_names_that_are_no_text_survive(ledger: Ledger) -> None:
     """Bytes go in, the same bytes come out."""
-    odd = ChangeList(changed=(b"\xff\xfe",), deleted=(b"new\nline\xe9",))  # type: ignore[arg-type]
+    odd = ChangeList(changed=(TreePath(b"\xff\xfe"),), deleted=(TreePath(b"new\nline\xe9"),))
     begin_at(ledger, 0)
     announce(ledger, 1, odd)
     assert ledger.pending(TREE)[0].changes == odd
@@ -188,7 +189,7 @@ def test_another_identity_starts_a_tree_anew(ledger: Ledger) -> None:
     assert ledger.open_tree(TREE, "another folder") is True
     record = ledger.tree(TREE)
     assert (record.head, record.applied, record.pending_updates, record.pending_deletions) == (None, NEVER, 0, 0)
-    assert ledger.deletions(TREE) == ledger.pending(TREE) == ()
+    assert (ledger.deletions(TREE), ledger.pending(TREE)) == ((), ())
     assert len(ledger.jobs(TREE, 9)) == 1
     assert ledger.tree(OTHER_TREE) == other
     assert ledger.open_tree(TREE, "another folder") is False

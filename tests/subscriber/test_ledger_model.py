@@ -219,7 +219,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert record.cleaned <= record.applied <= record.announced
 
 
-class TestLedgerModel(LedgerMachine.TestCase):  # type: ignore[misc,name-defined]
+class TestLedgerModel(LedgerMachine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes it
     """The random sequences."""
 
     settings = settings(max_examples=25, stateful_step_count=30, deadline=None)

@@ -162,9 +162,10 @@ def test_nothing_is_moved_through_a_link(root: Path, tmp_path: Path, path: str) 
     mirror = Mirror(root)
     mirror.make_staging()
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
-        mirror.move_aside(*paths(path))
-    assert len(os.listdir("/proc/self/fd")) == before
+    for _ in range(30):
+        with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+            mirror.move_aside(*paths(path))
+    assert len(os.listdir("/proc/self/fd")) < before + 15
     assert (tmp_path / "outside" / "inner" / "three").exists()
     assert (root / "a" / "b" / "c" / "two").exists()
 

@@ -85,7 +85,7 @@ def test_a_report_tells_of_the_job_and_of_the_tree(field: Field, upstream: Upstr
             duration_ms=250,
             lag_ms=900,
             exit_code=0,
-        )  # fmt: skip
+        )
     ]
     assert upstream.heard[0][0] == b"org.example.test.pushmirror.sync.completed"
 

@@ -196,7 +196,7 @@ def test_bad_lines_of_history_are_not_believed_and_the_good_ones_before_them_cou
         entry(large.envelope()).replace(b"null", b'{"changed":["../../etc/passwd"],"deleted":[],"directories":[]}'),
     ]
     for line in bad:
-        upstream.service.lie = lambda question, line=line: lines(entry(small.envelope()), line)  # type: ignore[misc]
+        upstream.service.lie = lambda question, line=line: lines(entry(small.envelope()), line)
         taken: list[FetchedUpdate] = []
         with pytest.raises(MalformedMessage):
             asking.result(asking.client.updates(TREE, upstream.journal.epoch, 0, taken.append))
@@ -241,6 +241,18 @@ def test_an_endless_state_is_cut_off(
     spin(lambda: not raw.open, 5)
     assert raw.sent_bytes < 64 * MAX_MESSAGE_BYTES
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_an_endless_refusal_is_not_read(reactor: Any, spin: Spin, upstream: Upstream, raw: RawService) -> None:
+    """Its status is enough; the connection is closed."""
+    raw.head = OK.replace(b"200 OK", b"500 No")
+    raw.repeat = b"x" * 65536
+    asking = Asking(reactor, spin, upstream, raw.url)
+    with pytest.raises(ServiceError, match="answered 500"):
+        asking.state()
+    with pytest.raises(ServiceError, match="answered 500"):
+        asking.result(asking.client.report(b"{}"))
+    spin(lambda: not raw.open, 5)
 
 
 def test_an_endless_header_is_cut_off(reactor: Any, spin: Spin, upstream: Upstream, raw: RawService) -> None:

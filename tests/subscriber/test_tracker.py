@@ -1,4 +1,4 @@
-"""Following one tree: what was missed is fetched, what is not to be had is synced in full, nothing is believed twice."""
+"""Following one tree: what was missed is fetched, what is not to be had is synced in full, all of it once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def lie_about(kind: type[Question], answer: Any) -> Any:
     """Return a lie that gives `answer`, or what it returns, to questions of one kind."""
 
     def lie(question: Question) -> Any:
-        if not isinstance(question, kind):  # type: ignore[arg-type]
+        if not isinstance(question, kind):
             return None
         return answer(question) if callable(answer) else answer
 
@@ -389,7 +389,7 @@ def test_giving_up_does_not_lead_back_to_an_epoch_that_is_over(begun: Following,
 
 
 def test_giving_up_does_not_lead_back_to_a_serial_that_was_passed(begun: Following, upstream: Upstream) -> None:
-    """What was missing came at last and the bus went on, but the service failed before it could say that this is all."""
+    """What was missing came and the bus went on, but the service failed before it could say that this is all."""
     rows = upstream.announce(put("c"), put("d"), put("e"))
 
     def answer(question: Question) -> Answer | Refusal:
@@ -485,7 +485,7 @@ def test_a_stop_while_it_waits_for_another_try_is_one_too(begun: Following, upst
     upstream.service.lie = lambda question: DOWN
     rows = upstream.announce(put("c"), put("d"))
     begun.hear(upstream.update_frames(rows[-1]))
-    begun.turn_until(lambda: begun.clock.getDelayedCalls())
+    begun.turn_until(begun.clock.getDelayedCalls)
     begun.tracker.stop()
     assert begun.clock.getDelayedCalls() == []
     begun.turn()

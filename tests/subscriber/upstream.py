@@ -212,7 +212,7 @@ class _Raw(Protocol):
     transport: Any
 
     def connectionMade(self) -> None:
-        self.site: RawService = self.factory.site  # type: ignore[union-attr]
+        self.site: RawService = self.factory.site
         self.site.open.add(self)
         self._asked = b""
 

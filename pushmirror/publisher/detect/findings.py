@@ -69,7 +69,7 @@ class Findings:
         changed = self._changed | self._unexplained()
         look = _LastLook(root, index)
         put = {path for path in changed if look.finds(path)}
-        deleted = {path for path in self._deleted - changed if not os.path.lexists(os.path.join(root, path))}
+        deleted = {path for path in self._deleted if not os.path.lexists(os.path.join(root, path))}
         for path in changed - put:
             index.doubt(path)
         changes = ChangeList(tuple(sorted(put)), topmost(deleted), linked=look.pair(put))

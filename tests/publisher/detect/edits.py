@@ -15,7 +15,9 @@ from tests.publisher.detect.scanned import ScannedTree
 
 Snapshot = dict[TreePath, tuple[object, ...]]
 
-NAMES = ("a", "b", "c", "new\nline", "-rf", "größe")
+NAMES = ("a", "a0", "a!", "ab", "new\nline", "-rf", "größe")
+KEPT = "always here"
+"""Is never touched: an empty tree is refused."""
 
 
 def look(root: Path) -> Snapshot:
@@ -78,7 +80,7 @@ class Editor:
     def edit(self, count: int) -> None:
         """Do so many edits."""
         for _ in range(count):
-            with contextlib.suppress(OSError, shutil.Error):
+            with contextlib.suppress(OSError, shutil.Error, IndexError):
                 self._chance.choice(self._edits)(self._somewhere())
 
     def _somewhere(self) -> Path:
@@ -86,7 +88,7 @@ class Editor:
         return self._root.joinpath(*(self._chance.choice(NAMES) for _ in range(depth)))
 
     def _something(self) -> Path:
-        return self._chance.choice([path for path in self._root.rglob("*") if not path.is_symlink()])
+        return self._chance.choice([path for path in self._root.rglob("*") if not path.is_symlink() and path.name != KEPT])
 
     def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -45,9 +45,9 @@ class ScannedTree:
         self.excludes = make_excludes(patterns)
 
     def scan(self, scope: Scope = KNOWN, *, ahead_ns: int = 0, **options: Any) -> ScanResult:
-        """Scan, by a clock that may be ahead of the disk's."""
-        options.setdefault("wait_seconds", 0)
-        return scan_and_announce(self.place, scope, clock_ns=lambda: time.time_ns() + ahead_ns, **options)
+        """Scan, by a clock that may be ahead of the disk's, or by another one."""
+        usual = {"wait_seconds": 0, "clock_ns": lambda: time.time_ns() + ahead_ns}
+        return scan_and_announce(self.place, scope, **(usual | options))
 
     def settle(self) -> ScanResult:
         """Scan so that every directory counts as settled: from here on a scan reads those alone that change."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.core.scanning import Scope
-from tests.publisher.detect.edits import Editor, difference, look
+from tests.publisher.detect.edits import KEPT, Editor, difference, look
 from tests.publisher.detect.scanned import KNOWN, THOROUGH, ScannedTree
 
 SEQUENCES, FULL_SEQUENCES, ROUNDS = 20, 1500, 6
@@ -19,7 +19,7 @@ def check_sequence(folder: Path, seed: int, scope: Scope) -> None:
     folder.mkdir()
     tree = ScannedTree(folder)
     editor = Editor(tree, seed, in_place=scope == THOROUGH)
-    tree.write("always here")
+    tree.write(KEPT)
     editor.edit(40)
     tree.scan()
     for number in range(ROUNDS):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.core.model import ChangeList
-from pushmirror.core.scanning import Scope
+from pushmirror.core.scanning import SETTLING_NS, Scope
 from pushmirror.errors import PushmirrorError, StateError, TimedOut, UsageError
 from pushmirror.publisher.detect.run_lock import held_for_run
 from pushmirror.publisher.detect.scan_lock import held_for_scan
@@ -123,6 +123,22 @@ def test_a_file_that_is_still_being_written_is_looked_at_again(scanned: ScannedT
         assert scanned.find().changed == names("pool/a/growing")
         file.write(b"second")
     assert scanned.find().changed == names("pool/a/growing")
+
+
+def test_a_young_file_keeps_its_old_directory_unsettled(scanned: ScannedTree) -> None:
+    """Its directory was at rest before it was opened: a scan between two writes has the directory read again."""
+    scanned.settle()
+    directory, path = scanned.path("pool/a"), scanned.path("pool/a/one.deb")
+    between_ns = directory.stat().st_ctime_ns + 1
+    scanned.wait_for_tick()
+    with path.open("ab") as file:
+        file.write(b"first")
+        file.flush()
+        assert path.stat().st_ctime_ns > between_ns
+        here = Scope(directories=frozenset({b"pool/a"}))
+        assert scanned.find(here, clock_ns=lambda: between_ns + SETTLING_NS).changed == names("pool/a/one.deb")
+        file.write(b"second")
+    assert scanned.find().changed == names("pool/a/one.deb")
 
 
 def test_a_change_in_the_moment_of_the_scan_is_seen_by_the_next(scanned: ScannedTree) -> None:
@@ -369,6 +385,18 @@ def test_only_the_directories_that_are_named_are_read(scanned: ScannedTree) -> N
     scanned.path("pool/b/three.deb").write_bytes(b"edited too")
     assert scanned.find(Scope(directories=frozenset({b"pool/a"}))).changed == names("pool/a/one.deb")
     assert scanned.find(Scope(directories=frozenset({b"pool/b"}))).changed == names("pool/b/three.deb")
+
+
+def test_below_a_directory_that_is_named_others_that_moved_are_read(scanned: ScannedTree) -> None:
+    """A watch names the directory in which they were renamed; what stands in them now is found too."""
+    for name in ("x", "y"):
+        scanned.write(f"{name}/deep/deeper/file", name.encode())
+    scanned.settle()
+    scanned.path("x").rename(scanned.path("z"))
+    scanned.path("y").rename(scanned.path("x"))
+    scanned.path("z").rename(scanned.path("y"))
+    found = scanned.find(Scope(directories=frozenset({b""})))
+    assert set(names("x/deep/deeper/file", "y/deep/deeper/file")) <= set(found.changed)
 
 
 @pytest.mark.parametrize("named", [b"pool/a", b"pool/a/below", b"pool", b""])
