@@ -5,8 +5,8 @@
 A real apt repository goes from version to version at Tier 1 without waiting for anybody. A mirror follows over a slow
 link, and a real apt client with an empty cache each time (update, then download of every package, over HTTP) reads the
 mirror without pause. A round is broken when apt did not get everything: an index or a package was missing or was not
-what an index said. Of a repository with indexes by hash, mirrors are kept by the ways in use and by ours; of one without,
-by an ideal switch, as the floor, and by ours.
+what an index said. Of a repository with indexes by hash, mirrors are kept by the ways in use and by ours; of one
+without, by an ideal switch, as the floor, and by ours.
 """
 
 from __future__ import annotations
@@ -206,9 +206,7 @@ def show_faults(console: Console, variant: Variant, result: Result, count: int) 
 @click.option("--seconds", default=75.0, show_default=True, help="How long each mirror is read.")
 @click.option("--bandwidth", default=1_000_000, show_default=True, help="Bytes a second of the link to Tier 1.")
 @click.option("--only", default="", metavar="WORD", help="Only the rows with this word in their name.")
-@click.option(
-    "--faults", default=0, show_default=True, help="Show what apt said first in so many broken rounds of each row."
-)
+@click.option("--faults", default=0, show_default=True, help="Show so many broken rounds of each row.")
 def main(seconds: float, bandwidth: int, only: str, faults: int) -> None:
     """Print a table, one row for each way to keep a mirror."""
     columns = ("how the mirror is kept", "by hash", "rounds", "broken", "it changed during", "of these broken",

@@ -77,6 +77,6 @@ def settle(merged: Merged, is_directory: Callable[[TreePath], bool]) -> ChangeLi
         changed=changed,
         deleted=tuple(sorted(p for p in topmost(merged.deleted) if not lies_below(p, covered))),
         directories=directories,
-        linked=tuple(sorted((path, sibling) for path, sibling in merged.linked.items() if path in put)),
+        linked=tuple(sorted(pair for pair in merged.linked.items() if pair[0] in put or lies_below(pair[0], covered))),
         stamps=tuple(sorted(stamp for path, stamp in merged.stamps.items() if path in put)),
     )

@@ -24,7 +24,10 @@ _UNREADABLE = re.compile(
     rb"rsync: (?:\[sender\] )?(?:send_files failed to open |link_stat |opendir |readlink_stat\(|readlink )"
     rb'"(.*)" \(in [^"]*\)\)?(?: failed)?: Permission denied \(13\)'
 )
-_SUPERSEDED = re.compile(rb'rsync: (?:\[sender\] )?link_stat "(.*)" \(in [^"]*\) failed: Not a directory \(20\)')
+_SUPERSEDED = re.compile(
+    rb'rsync: (?:\[sender\] )?link_stat "(.*)" \(in [^"]*\) failed: '
+    rb"(?:Not a directory \(20\)|Too many levels of symbolic links \(40\))"
+)
 _CLASH = re.compile(rb"could not make way for new [a-z ]+: (.*)")
 _BUSY = re.compile(rb"@ERROR: max connections \([0-9]+\) reached")
 _REFUSED = re.compile(rb"@ERROR: |The server is configured to refuse ")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pushmirror.core.model import ChangeList, Stage, StageKind
-from pushmirror.core.paths import TreePath
+from pushmirror.core.paths import TreePath, lies_below
 from pushmirror.core.profiles import Profile, split
 
 
@@ -36,7 +36,8 @@ def plan_list(changes: ChangeList, profile: Profile) -> ListPlan:
     if payload:
         fetch.append(Stage(StageKind.PAYLOAD, with_siblings(payload, changes)))
     if payload_directories:
-        fetch.append(Stage(StageKind.DIRECTORIES, payload_directories))
+        below = {path for path, _ in changes.linked if lies_below(path, set(payload_directories))}
+        fetch.append(Stage(StageKind.DIRECTORIES, (*payload_directories, *siblings_of(below, changes))))
     listing = changes.directories if profile else ()
     return ListPlan(with_siblings(metadata, changes), listing, tuple(fetch), changes.directories)
 
@@ -44,8 +45,20 @@ def plan_list(changes: ChangeList, profile: Profile) -> ListPlan:
 def with_siblings(paths: Iterable[TreePath], changes: ChangeList) -> tuple[TreePath, ...]:
     """Return `paths` and the settled other names of their inodes, so that rsync sees that they belong together."""
     chosen = set(paths)
-    siblings = {sibling for path, sibling in changes.linked if path in chosen}
-    return tuple(sorted(chosen | siblings))
+    return tuple(sorted(chosen.union(siblings_of(chosen, changes))))
+
+
+def siblings_of(paths: set[TreePath], changes: ChangeList) -> tuple[TreePath, ...]:
+    """Return the settled other names of the inodes of `paths`."""
+    return tuple(sorted({sibling for path, sibling in changes.linked if path in paths}))
+
+
+def beside(stage: Stage, plain: Iterable[TreePath]) -> Stage:
+    """Return `stage` with the files and links that the one before it has brought.
+
+    They may be other names of what lies in its directories, and rsync links only what it sees in one run.
+    """
+    return Stage(stage.kind, tuple(dict.fromkeys((*stage.paths, *plain))))
 
 
 def explain_stages(plan: ListPlan) -> tuple[Stage, ...]:

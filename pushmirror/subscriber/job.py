@@ -18,7 +18,7 @@ from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.filters import filter_changes
 from pushmirror.core.model import ChangeList, Event, ScopeKind, Stage, StageKind
 from pushmirror.core.paths import TreePath, shorten, topmost
-from pushmirror.core.plan import plan_list
+from pushmirror.core.plan import beside, plan_list, with_siblings
 from pushmirror.core.profiles import without_busy
 from pushmirror.core.schedule import Work
 from pushmirror.subscriber.deletions import Deletions
@@ -154,14 +154,16 @@ class Job:
         if not (plan.metadata or plan.listing or plan.fetch):
             return ()
         self._mirror.make_staging()
-        announced = frozenset(changes.changed)
+        announced = frozenset((*changes.changed, *changes.directories))
         aside = MetadataAside(self._parts, self._runs)
         found = await aside.list_changed(plan.listing) if plan.listing else ()
-        metadata = tuple(sorted({*plan.metadata, *found}))
+        metadata = with_siblings({*plan.metadata, *found}, changes)
         await aside.fetch(metadata, announced.union(found))
         await aside.check_stamps(changes.stamps)
+        plain: frozenset[TreePath] = frozenset()
         for stage in plan.fetch:
-            await self._runs.put(stage, [path for path in stage.paths if path in announced or stage.recursive])
+            result = await self._runs.put(beside(stage, plain), announced.intersection(stage.paths))
+            plain = result.items.plain.intersection(stage.paths)
         if metadata and not changes.stamps:
             await aside.check_unchanged(metadata)
         await aside.switch()

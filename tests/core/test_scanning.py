@@ -42,7 +42,9 @@ def test_an_unsettled_directory_is_always_read() -> None:
     assert needs_reading(STAND, False, STAND)
 
 
-@pytest.mark.parametrize(("age_ns", "expected"), [(SETTLING_NS + 1, True), (SETTLING_NS, False), (0, False), (-1, False)])
+@pytest.mark.parametrize(
+    ("age_ns", "expected"), [(SETTLING_NS + 1, True), (SETTLING_NS, False), (0, False), (-1, False)]
+)
 def test_a_directory_settles_when_its_last_change_is_old_enough(age_ns: int, expected: bool) -> None:
     """By the clock of the moment in which it was read; a change in the future is not old."""
     assert is_settled(10**18 - age_ns, 10**18) is expected

@@ -77,7 +77,7 @@ def test_a_glance_sees_what_a_scan_needs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("detect", ["[]", "{exclude: 5}", '{exclude: ["a//b"]}'])
 def test_a_glance_at_a_bad_section_tells_every_fault(tmp_path: Path, detect: str) -> None:
     """A client command that would need it refuses as check-config does."""
-    with pytest.raises(SettingsError, match="trees.debian.detect"):
+    with pytest.raises(SettingsError, match=r"trees\.debian\.detect"):
         glance(write_detect(tmp_path, detect))
 
 

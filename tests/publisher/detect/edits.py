@@ -88,7 +88,9 @@ class Editor:
         return self._root.joinpath(*(self._chance.choice(NAMES) for _ in range(depth)))
 
     def _something(self) -> Path:
-        return self._chance.choice([path for path in self._root.rglob("*") if not path.is_symlink() and path.name != KEPT])
+        return self._chance.choice(
+            [path for path in self._root.rglob("*") if not path.is_symlink() and path.name != KEPT]
+        )
 
     def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +137,9 @@ class Editor:
 
     def _set_mode(self, path: Path) -> None:
         something = self._something()
-        something.chmod(self._chance.choice((0o755, 0o711)) if something.is_dir() else self._chance.choice((0o644, 0o600)))
+        something.chmod(
+            self._chance.choice((0o755, 0o711)) if something.is_dir() else self._chance.choice((0o644, 0o600))
+        )
 
     def _set_time(self, path: Path) -> None:
         os.utime(self._something(), ns=(10**18, self._chance.randint(10**17, 10**18)))

@@ -151,7 +151,9 @@ def test_what_changes_is_announced_when_it_is_quiet(scanned: ScannedTree, reacto
         detection.clock.advance(PAUSE_SECONDS)  # the queue is read again
         edit()
         spin(lambda: detection.clock.getDelayedCalls() and detection.status["state"] == "waiting")
-        spin(lambda: any(call.getTime() - detection.clock.seconds() > 9.9 for call in detection.clock.getDelayedCalls()))
+        spin(
+            lambda: any(call.getTime() - detection.clock.seconds() > 9.9 for call in detection.clock.getDelayedCalls())
+        )
 
     change(lambda: scanned.path("pool/a/one.deb").write_bytes(b"edited in place"))
     detection.clock.advance(9)
