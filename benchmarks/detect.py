@@ -2,7 +2,7 @@
 
     python -m benchmarks.detect [--files 100000] [--files 1000000] [--changes 100] [--rounds 5]
 
-In each round files are replaced by rename and others removed, as rsync does it. Then the same tree is looked at in turn:
+In each round files are replaced by rename and others removed, as rsync does it. Then the tree is looked at in turn:
 by a walk with ``stat`` of every file (in Python, as the scan is, and by find), by a scan, by ``publish --scan`` as a
 command, and by ``publish --from-rsync`` with a log of those changes. At the end a publisher builds the index anew and
 scans every second, and its peak memory is read. Times are seconds, the medians over the rounds.

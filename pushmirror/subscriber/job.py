@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -105,9 +106,10 @@ class Job:
         await self._runs.in_thread(self._mirror.clear_staging)
         try:
             await self._run_stages()
-        except JobStopped:
+        except (JobStopped, OSError):
             self._root_mtime_ns = root_mtime_ns
-            await self._leave_clean()
+            with contextlib.suppress(OSError):  # the disk that gave trouble may give more
+                await self._leave_clean()
             raise
 
     async def _run_stages(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pushmirror.core.changes import merge, settle
-from pushmirror.core.lists import format_changes
+from pushmirror.core.lists import MAX_LIST_PATHS, format_changes
 from pushmirror.core.model import ChangeList, Head, Update
 from pushmirror.core.paths import TreePath, ancestors
 from pushmirror.core.wire import canonical
@@ -117,7 +117,8 @@ class Ledger:
             database.execute("DELETE FROM pending WHERE tree = ?", (tree,))
             _update(database, tree, epoch=head.epoch, announced=head.serial, digest=head.digest, missing_since_ms=None)
             if not same_history:
-                database.execute("UPDATE deletions SET serial = ? WHERE tree = ?", (head.serial, tree))
+                # Which of the new serials a deletion belongs to is not known: until it is done nothing is clean.
+                database.execute("UPDATE deletions SET serial = 0 WHERE tree = ?", (tree,))
                 database.execute(
                     "UPDATE trees SET applied = ?, generation = generation + 1 WHERE tree = ?", (NEVER, tree)
                 )
@@ -133,7 +134,8 @@ class Ledger:
     def want_paths(self, tree: str, changes: ChangeList, now_ms: int) -> None:
         """Make `changes` pending at the serial that is announced: the operator asked for them.
 
-        Raises UsageError when nothing is known of the tree yet, because its first sync is still to come.
+        More than one list can hold, together with what is pending there already, becomes the whole tree. Raises
+        UsageError when nothing is known of the tree yet, because its first sync is still to come.
         """
         head = self.head(tree)
         if head is None:
@@ -144,9 +146,12 @@ class Ledger:
             if row is not None and row["changes"] is None:
                 return
             known = None if row is None else read_changes(row["changes"])
-            wanted = settle(merge([known or ChangeList(), changes]), lambda path: True)
+            wanted: ChangeList | None = settle(merge([known or ChangeList(), changes]), lambda path: True)
+            paths = 0 if wanted is None else _count_paths(wanted)
+            if paths > MAX_LIST_PATHS:
+                wanted, paths = None, 0
             root_mtime_ns = None if row is None else row["root_mtime_ns"]
-            _insert_pending(database, tree, head.serial, now_ms, now_ms, _count_paths(wanted), wanted, root_mtime_ns)
+            _insert_pending(database, tree, head.serial, now_ms, now_ms, paths, wanted, root_mtime_ns)
 
     def retry_now(self, tree: str) -> None:
         """Forget that `tree` waits for its next try."""
@@ -227,7 +232,7 @@ class Ledger:
             if row["generation"] != generation:
                 return False
             applied = row["applied"]
-            lowest = min(serial, applied + 1) if applied != NEVER else serial
+            lowest = min(serial, applied + 1)
             earlier = _serials_of_covered(database, tree, deletions := tuple(deletions))
             database.executemany("DELETE FROM deletions WHERE tree = ? AND path = ?", [(tree, p) for p in settled])
             database.executemany(

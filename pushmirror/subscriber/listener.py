@@ -69,25 +69,31 @@ class Listener:
         self._interval_ms = DEFAULT_HEARTBEAT_MS
         self._heartbeat = (-1, -1)
         self._was_silent = False
+        self._started_ms = clock_ms()
         self.dropped: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
         self.last_heard_ms: int | None = None
 
     @property
     def state(self) -> str:
-        """``connecting``, ``connected``, or ``silent`` after three heartbeats did not come."""
-        if self.last_heard_ms is None:
-            return "connecting"
-        quiet_ms = self._clock_ms() - self.last_heard_ms
-        return "silent" if quiet_ms > SILENT_INTERVALS * self._interval_ms else "connected"
+        """``connecting``, ``connected``, or ``silent`` after three heartbeats did not come, from the start or since."""
+        heard_ms = self._started_ms if self.last_heard_ms is None else self.last_heard_ms
+        if self._clock_ms() - heard_ms > SILENT_INTERVALS * self._interval_ms:
+            return "silent"
+        return "connecting" if self.last_heard_ms is None else "connected"
 
-    def watch_silence(self) -> None:
-        """Log when the upstream falls silent and when it is heard again, once each. To be called now and then."""
+    def watch_silence(self) -> bool:
+        """Log when the upstream falls silent and when it is heard again, once each. To be called now and then.
+
+        Returns True when it has just fallen silent: somebody should look whether the connection is what it seems.
+        """
         silent = self.state == "silent"
+        fallen = silent and not self._was_silent
         if silent and not self._was_silent:
             log.warning("upstream %s is silent: no heartbeat for %d intervals", self._name, SILENT_INTERVALS)
         elif self._was_silent and not silent:
             log.info("upstream %s is heard again", self._name)
         self._was_silent = silent
+        return fallen
 
     def deliver(self, topic_frame: bytes, body: bytes) -> None:
         """Take one message from the bus. Raises nothing."""

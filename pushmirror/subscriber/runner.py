@@ -92,10 +92,10 @@ class Runner:
             code = await run.start(lock)
         finally:
             del self._running[tree]
-        parsed: tuple[Items, Notes] = await deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), _parse, folder, source
-        )
-        items, notes = parsed
+        items, notes = Items(), Notes()
+        if not run.printed_too_much:
+            pool = self._reactor.getThreadPool()
+            items, notes = await deferToThreadPool(self._reactor, pool, _parse, folder, source)
         judgement = judge_exit(kind, code, notes)
         if run.ended_because is not None:
             judgement = Judgement(judge_exit(kind, -signal.SIGTERM, notes).outcome, run.ended_because)
@@ -149,6 +149,7 @@ class _Run:
         self._last_progress = 0.0
         self._progress = -1
         self.ended_because: str | None = None
+        self.printed_too_much = False
         self.told: Progress | None = None
 
     def start(self, lock: int) -> Deferred[int]:
@@ -241,6 +242,7 @@ class _Run:
         elif limits.wall_clock_s is not None and now - self._started > limits.wall_clock_s:
             self.end(f"rsync took longer than {limits.wall_clock_s:.0f} s")
         elif self._printed() > limits.output_bytes:
+            self.printed_too_much = True
             self.end(f"rsync printed more than {limits.output_bytes} bytes")
 
     def _tail(self) -> bytes:

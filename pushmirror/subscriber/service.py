@@ -185,12 +185,17 @@ class _UpstreamService(Service):
         self.listener = Listener(name, keys, prefix, environment, trees, ledger, self.tracker, read_clock_ms)
         topics = [topic(prefix, environment, kind).encode() for kind in (UPDATED, HEARTBEAT, UPDATING)]
         self._receiver = ZeroMQReceiver(reactor, settings.publish, topics, self.listener.deliver)
-        self._silence = LoopingCall(self.listener.watch_silence)
+        self._silence = LoopingCall(self._watch_silence)
         self._silence.clock = reactor
 
     def tell(self, event: Event, record: JobRecord, progress: Progress | None) -> None:
         """Report `event` of the job `record` to this upstream."""
         self._reporter.tell(event, record, self._ledger.tree(record.tree), progress)
+
+    def _watch_silence(self) -> None:
+        if self.listener.watch_silence():
+            self._receiver.reconnect()
+            self.tracker.ask_about_all()
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no annotation there

@@ -82,6 +82,10 @@ class Tracker:
         """Ask the service about every tree: what was missed while this daemon did not run, or where a new tree is."""
         self._started_s = self._reactor.seconds()
         self._first_contact = self._reactor.callLater(FIRST_CONTACT_S, self._end_first_contact)
+        self.ask_about_all()
+
+    def ask_about_all(self) -> None:
+        """Ask the service where every tree is."""
         for tree in self._trees:
             self._catch_up(tree, None, 0, doubt=True)
 

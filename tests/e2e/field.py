@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.announce import Difference, difference, gather, look
+from tests.support.announce import Difference, Look, difference, gather, look
 from tests.support.compare import ROOT, differences, rsync_differences
 from tests.support.edits import SENTINEL, Editor, Shape
 from tests.support.processes import clean_environment, run_pushmirror
@@ -51,6 +51,8 @@ class Field:
         self.told: list[str] = []
         self._announcers = self._choose_announcers()
         self._known = look(world.tree)
+        self._were_folders: set[bytes] = set()
+        self._scanned = -1
 
     def _choose_announcers(self) -> list[tuple[Callable[[], None], int]]:
         found = [
@@ -203,14 +205,23 @@ class Field:
         self._see()
 
     def _announce_scan(self) -> None:
+        self._bring_index_up_to_date()
         self._edit(self._world.tree, in_place=False)
         self._publish("--scan")
+        self._scanned = self._serial
         self._see()
 
     def _announce_thorough(self) -> None:
+        self._bring_index_up_to_date()
         self._edit(self._world.tree, in_place=True)
         self._publish("--scan", "--thorough")
+        self._scanned = self._serial
         self._see()
+
+    def _bring_index_up_to_date(self) -> None:
+        """Have the index know what was announced in other ways: a scan cannot miss what it has never seen."""
+        if self._scanned != self._serial:
+            self._publish("--scan", "--thorough")
 
     def _publish(self, *arguments: str, stdin: bytes = b"", about: object = None) -> None:
         done = run_pushmirror(
@@ -257,10 +268,21 @@ class Field:
         """Remember what is announced now. The time of the root travels with any path."""
         known = self._known
         self._known = look(self._world.tree)
+        self._tell_folders_that_came_back(known)
         if known[ROOT] != self._known[ROOT]:
             others = difference(known, self._known)
             if not others:
                 self._publish("--path", os.fsdecode(SENTINEL))
+
+    def _tell_folders_that_came_back(self, before: Look) -> None:
+        """Have folders compared that were something else in between: a list does not say what a path is, so that a
+        mirror which has heard of both changes at once still has what was in the folder first."""
+        folders = {name for name, item in self._known.items() if item.kind == "directory"}
+        gone = {name for name, item in before.items() if item.kind == "directory"} - folders
+        self._were_folders |= {name for name in gone if name in self._known}
+        for folder in sorted(self._were_folders & folders):
+            self._publish("--directory", os.fsdecode(folder))
+            self._were_folders.discard(folder)
 
     # --- for whoever has to find out
 

@@ -365,7 +365,6 @@ def test_a_job_that_began_before_the_serials_lost_their_meaning_proves_nothing(l
     assert watermarks(ledger) == (1, 1, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="the serial of a deletion whose age is not known is taken to be the newest")
 def test_a_deletion_found_by_a_first_sync_may_be_of_any_serial(ledger: Ledger) -> None:
     """What is surplus after the first sync at serial 12 may have been deleted by serial 3: nothing is cleaned yet."""
     ledger.start_over(TREE, head(12), NOW, NOW, same_history=False)

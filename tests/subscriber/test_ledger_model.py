@@ -53,7 +53,7 @@ class Model:
         below = {
             path: [old for name, old in self.deletions.items() if name.startswith(path + b"/")] for path in deletions
         }
-        lowest = min(serial, self.applied + 1) if self.applied != NEVER else serial
+        lowest = min(serial, self.applied + 1)
         for path in settled:
             self.deletions.pop(path, None)
             self.approved.discard(path)
@@ -125,7 +125,7 @@ class LedgerMachine(RuleBasedStateMachine):
         model.announced, model.applied, model.epoch = serial, NEVER, epoch
         model.put_pending(serial, None, alone=True)
         model.generation += 1
-        model.deletions = dict.fromkeys(model.deletions, serial)
+        model.deletions = dict.fromkeys(model.deletions, 0)
 
     @precondition(lambda self: self.model.announced != NEVER)
     @rule(missed=st.integers(1, 5))

@@ -1,0 +1,41 @@
+"""No news differs from dead: an upstream that stops talking is shown as silent, and is heard again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import wait_until
+from tests.support.world import PUBLISHER, World
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_upstream_that_hangs_becomes_silent_and_what_it_says_later_is_applied(tmp_path: Path) -> None:
+    """The connection stands and nothing comes; when the publisher lives again the mirror catches up."""
+    with World(tmp_path) as world:
+        (world.tree / "file").write_text("content")
+        world.start_publisher()
+        subscriber = world.add_subscriber()
+        subscriber.start()
+        subscriber.wait_exact(0)
+
+        def state() -> str:
+            return str(subscriber.status()["upstreams"][PUBLISHER]["state"])
+
+        assert state() == "connected"
+        os.kill(world.publisher.pid, signal.SIGSTOP)
+        try:
+            wait_until(lambda: state() == "silent", deadline_seconds=30, what="silent")
+            (world.tree / "file").write_text("changed")
+            serial = world.publish("--path", "file")
+        finally:
+            os.kill(world.publisher.pid, signal.SIGCONT)
+        subscriber.wait_exact(serial)
+        assert state() == "connected"
+        log = subscriber.program.log_text()
+        assert log.count("is silent") == 1 and "is heard again" in log
+        subscriber.assert_exact()
