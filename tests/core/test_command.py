@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushmirror.core.command import RunOptions, build_command
+from pushmirror.core.command import RunOptions, Selection, build_command
 from pushmirror.core.model import Stage, StageKind
 from pushmirror.core.paths import TreePath
 from pushmirror.core.source import Source
@@ -17,7 +17,15 @@ from tests.core.strategies import paths
 ROOT = Source("rsync://127.0.0.1:8730/m/")
 SUB = Source("rsync://127.0.0.1:8730/m/", b"linux/updates")
 TREE = "/srv/mirror/x"
-OPTIONS = RunOptions(temp_dir="/srv/mirror/x/.~pushmirror~/tmp", io_timeout_s=600, connect_timeout_s=30)
+METADATA_DIR = "/srv/mirror/x/.~pushmirror~/metadata"
+SELECTION = Selection(everything=("--exclude=e",), metadata=("--include=m",), payload=("--exclude=p",))
+OPTIONS = RunOptions(
+    temp_dir="/srv/mirror/x/.~pushmirror~/tmp",
+    metadata_dir=METADATA_DIR,
+    io_timeout_s=600,
+    connect_timeout_s=30,
+    selection=SELECTION,
+)
 PATHS = (TreePath(b"a"), TreePath(b"d/new\nline"))
 
 COMMON = ("-lptH", "--safe-links", "--chmod=ug-s", "--no-motd", "--no-human-readable", "--stats", "--out-format=%i %n")
@@ -28,49 +36,38 @@ NOT_OURS = "--exclude=/.~pushmirror~"
 NOT_THEIRS = "--exclude=.~tmp~"
 FROM_MODULE = ("--", "rsync://127.0.0.1:8730/m/", "/srv/mirror/x/")
 FROM_TREE = ("--", "rsync://127.0.0.1:8730/m/linux/updates/", "/srv/mirror/x/")
-DRY = ("-n", "-r", "-i", "--delete", "--existing", "--ignore-existing", "--ignore-errors")
+SURPLUS = ("-n", "-r", "-i", "--delete", "--existing", "--ignore-existing", "--ignore-errors")
+PLAN = ("-n", "-r", "-i", "--delete", "--ignore-errors")
 ERASE = ("--delete-missing-args", "--force", "--existing", "--ignore-existing", "-i")
+PUT = ("--ignore-missing-args", "-ii", "--info=name2")
+TELL = ("--info=progress2",)
+LINK = ("--link-dest=/srv/mirror/x",)
+TO_STAGING = (*FROM_MODULE[:-1], f"{METADATA_DIR}/")
 
 # Each stage with a list of paths, and without one; the tree is in a folder of the module.
 COMMANDS: dict[tuple[StageKind, bool], tuple[str, ...]] = {
-    (StageKind.PAYLOAD, True): (
-        *COMMON,
-        *LISTED,
-        "--ignore-missing-args",
-        "-ii",
-        "--info=name2",
-        ASIDE,
-        *LIMITS,
-        *FROM_MODULE,
-    ),
+    (StageKind.METADATA, True): (*COMMON, *LISTED, *PUT, *TELL, ASIDE, *LINK, *LIMITS, *TO_STAGING),
+    (StageKind.PAYLOAD, True): (*COMMON, *LISTED, *PUT, *TELL, ASIDE, *LIMITS, *FROM_MODULE),
     (StageKind.DIRECTORIES, True): (
-        *COMMON,
-        *LISTED,
-        "-r",
-        "--ignore-missing-args",
-        "-ii",
-        "--info=name2",
-        ASIDE,
-        NOT_THEIRS,
-        *LIMITS,
-        *FROM_MODULE,
+        *(*COMMON, *LISTED, *PUT, *TELL, "-r", ASIDE),
+        *(NOT_THEIRS, "--exclude=p", *LIMITS, *FROM_MODULE),
     ),
-    (StageKind.SURPLUS, True): (*COMMON, *LISTED, *DRY, NOT_THEIRS, *LIMITS, *FROM_MODULE),
+    (StageKind.LISTING, True): (
+        *(*COMMON, *LISTED, "-n", "-r", *PUT),
+        *(NOT_THEIRS, "--include=m", *LIMITS, *FROM_MODULE),
+    ),
+    (StageKind.SURPLUS, True): (*COMMON, *LISTED, *SURPLUS, NOT_THEIRS, "--exclude=e", *LIMITS, *FROM_MODULE),
     (StageKind.DELETE, True): (*COMMON, *LISTED, *ERASE, *LIMITS, *FROM_MODULE),
-    (StageKind.WHOLE, False): (*COMMON, "-r", "-i", ASIDE, NOT_OURS, NOT_THEIRS, *LIMITS, *FROM_TREE),
-    (StageKind.SURPLUS, False): (*COMMON, *DRY, NOT_OURS, NOT_THEIRS, *LIMITS, *FROM_TREE),
-    (StageKind.PLAN, False): (
-        *COMMON,
-        "-n",
-        "-r",
-        "-i",
-        "--delete",
-        "--ignore-errors",
-        NOT_OURS,
-        NOT_THEIRS,
-        *LIMITS,
-        *FROM_TREE,
+    (StageKind.LISTING, False): (
+        *(*COMMON, "-n", "-r", *PUT),
+        *(NOT_OURS, NOT_THEIRS, "--include=m", *LIMITS, *FROM_TREE),
     ),
+    (StageKind.WHOLE, False): (
+        *(*COMMON, "-r", "-i", *TELL, ASIDE),
+        *(NOT_OURS, NOT_THEIRS, "--exclude=p", *LIMITS, *FROM_TREE),
+    ),
+    (StageKind.SURPLUS, False): (*COMMON, *SURPLUS, NOT_OURS, NOT_THEIRS, "--exclude=e", *LIMITS, *FROM_TREE),
+    (StageKind.PLAN, False): (*COMMON, *PLAN, NOT_OURS, NOT_THEIRS, "--exclude=e", *LIMITS, *FROM_TREE),
 }
 LIST_STAGES = [kind for kind, listed in COMMANDS if listed]
 
