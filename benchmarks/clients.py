@@ -87,6 +87,7 @@ def rsync_in_a_loop(*stages: Sequence[str]) -> Keeper:
         mirror = world.folder / "mirror"
         mirror.mkdir()
         stopping, syncs = threading.Event(), [0]
+        errors: list[BaseException] = []
 
         def sync() -> None:
             for options in stages:
@@ -94,15 +95,22 @@ def rsync_in_a_loop(*stages: Sequence[str]) -> Keeper:
             syncs[0] += 1
 
         def loop() -> None:
-            while not stopping.is_set():
-                sync()
+            try:
+                while not stopping.is_set():
+                    sync()
+            except BaseException as error:
+                errors.append(error)
 
         sync()
         thread = threading.Thread(target=loop, daemon=True)
         thread.start()
-        yield Kept(mirror, lambda changes: None, lambda: syncs[0])
-        stopping.set()
-        thread.join()
+        try:
+            yield Kept(mirror, lambda changes: None, lambda: syncs[0])
+        finally:
+            stopping.set()
+            thread.join()
+        if errors:
+            raise errors[0]
 
     return keep
 

@@ -19,15 +19,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pushmirror.cli.main import COMMANDS, group
 from pushmirror.control.client import ask
 from pushmirror.core import lists, messages, paths, wire
-from pushmirror.core.command import RunOptions, build_command
+from pushmirror.core.command import RunOptions, Selection, build_command
+from pushmirror.core.filters import Rules, rsync_arguments
 from pushmirror.core.lists import format_changes, list_digest
 from pushmirror.core.messages import UPDATED, format_update, topic
 from pushmirror.core.model import ChangeList, Event, Report, Stage, StageKind, Update
 from pushmirror.core.paths import TreePath
+from pushmirror.core.patterns import parse_pattern
+from pushmirror.core.profiles import PROFILES, metadata_arguments, payload_arguments
+from pushmirror.core.progress import Progress
 from pushmirror.core.source import parse_source
 from pushmirror.core.wire import canonical, compose, digest
-from pushmirror.errors import PushmirrorError
+from pushmirror.errors import PushmirrorError, UsageError
 from pushmirror.keys import PrivateKey, seal
+from pushmirror.publisher.detect import detector, run_announcer
+from pushmirror.publisher.detect.run_arguments import parse_call
 from pushmirror.publisher.questions import MAX_UPDATES
 from pushmirror.publisher.reports import MAX_REPORT_BYTES
 from pushmirror.settings.known import ANY_NAME, list_keys
@@ -42,7 +48,11 @@ from tests.support.world import PUBLISHER, TREE, World
 DOCS = REPOSITORY / "docs"
 PACKAGE = REPOSITORY / "pushmirror"
 DOCUMENTS = sorted(DOCS.glob("*.md"))
-SET_BY_THE_OPERATOR = {"--temp-dir", "--timeout", "--contimeout", "--bwlimit", "--password-file"}
+SET_BY_THE_OPERATOR = {
+    *("--temp-dir", "--link-dest", "--timeout", "--contimeout", "--bwlimit", "--password-file"),
+    *("--include", "--exclude"),
+}
+FIXED_EXCLUDES = {"--exclude=.~tmp~", "--exclude=/.~pushmirror~", "--exclude=*"}
 ENCODINGS = {"ascii", "surrogatepass"}
 MACHINE_PATH = re.compile(r"/(root|home|tmp|work)/[\w.]+")
 MAX_PROSE_CHARACTERS = 120
@@ -93,7 +103,8 @@ def test_every_key_of_a_message_is_in_the_protocol() -> None:
 
 def test_every_kind_of_message_is_in_the_protocol() -> None:
     """Announcements, heartbeats, states and every report have a place in it."""
-    kinds = {messages.UPDATED, messages.HEARTBEAT, messages.STATE, *(f"sync.{event.value}" for event in Event)}
+    announced = {messages.UPDATED, messages.HEARTBEAT, messages.UPDATING, messages.STATE}
+    kinds = announced | {f"sync.{event.value}" for event in Event}
     assert undocumented(kinds, PROTOCOL) == []
 
 
@@ -107,6 +118,8 @@ def test_the_limits_are_those_of_the_program() -> None:
         lists.MAX_LIST_PATHS,
         lists.MAX_LIST_BYTES,
         messages.MAX_TREES,
+        messages.MAX_UPDATING_MS,
+        run_announcer.EXPIRES_MS,
         messages.MAX_REASON_LENGTH,
         messages.DEFAULT_HEARTBEAT_MS,
         paths.MAX_PATH_BYTES,
@@ -176,7 +189,19 @@ def test_the_worked_example_is_what_the_program_makes() -> None:
 
 def test_every_option_of_rsync_has_its_reason() -> None:
     """Each option that any stage passes is named in the design."""
-    options = RunOptions("/t", 1, 1, bandwidth_kib_per_s=1, password_file="/p", exact_times=True)
+    profile, rules = PROFILES["deb"], Rules((parse_pattern("a"),), (parse_pattern("b"),))
+    options = RunOptions(
+        temp_dir="/t",
+        metadata_dir="/m",
+        io_timeout_s=1,
+        connect_timeout_s=1,
+        bandwidth_kib_per_s=1,
+        password_file="/p",
+        exact_times=True,
+        selection=Selection(
+            rsync_arguments(rules), metadata_arguments(profile, rules), payload_arguments(profile, rules)
+        ),
+    )
     source = parse_source("rsync://host/module/")
     used: set[str] = set()
     for kind in StageKind:
@@ -191,7 +216,7 @@ def spell(argument: str) -> list[str]:
     """Return the options in an argument: ``-lptH`` has four of them, ``-ii`` is one; values from settings go."""
     if argument.startswith("--"):
         name = argument.partition("=")[0]
-        return [name if name in SET_BY_THE_OPERATOR else argument]
+        return [name if name in SET_BY_THE_OPERATOR and argument not in FIXED_EXCLUDES else argument]
     return [argument] if len(set(argument[1:])) == 1 else [f"-{letter}" for letter in argument[1:]]
 
 
@@ -207,7 +232,7 @@ def test_every_dependency_has_its_reason() -> None:
     metadata = configparser.ConfigParser(interpolation=None)
     metadata.read(REPOSITORY / "setup.cfg", encoding="utf-8")
     lines = metadata["options"]["install_requires"].splitlines()
-    required = {match[0] for line in lines if (match := re.match(r"\w+", line))}
+    required = {match[0] for line in lines if (match := re.match(r"[\w.]+", line))}
     assert [name for name in sorted(required) if f"\n| {name} |" not in DESIGN] == []
 
 
@@ -246,6 +271,32 @@ def test_every_key_of_status_is_documented(tmp_path: Path) -> None:
     assert answers[1]["nodes"]
     names = frozenset({TREE, PUBLISHER, "t2.example.net"})
     assert undocumented(set(keys_of(answers, names)), OPERATIONS) == []
+
+
+def test_every_key_of_progress_and_detection_is_documented() -> None:
+    """What ``status`` tells of a running job, and of a tree that is scanned, has no key that is not explained."""
+    progress = {field.name for field in dataclasses.fields(Progress)}
+    source = ast.parse(Path(detector.__file__).read_text(encoding="utf-8"))
+    described = next(n for n in ast.walk(source) if isinstance(n, ast.FunctionDef) and n.name == "describe")
+    (answer,) = (node for node in ast.walk(described) if isinstance(node, ast.Dict))
+    detection = {key.value for key in answer.keys if isinstance(key, ast.Constant)}
+    assert {"problems", "watched"} <= detection
+    assert undocumented(progress | detection, OPERATIONS) == []
+
+
+def test_run_refuses_what_is_said_to_be_refused() -> None:
+    """Each option that the operations name as refused by ``run`` is refused, and told by its name."""
+    paragraph = OPERATIONS.partition("\nRefused, each with advice, ")[2].partition("\n\n")[0]
+    options = sorted(name for name in named_in(paragraph) if name.startswith("--") and name != "--backup-dir")
+    assert len(options) > 8
+    for option in options:
+        with pytest.raises(UsageError, match=option):
+            parse_call(["rsync", f"{option}=%n", "from/", "to/"], {})
+
+
+def test_every_profile_is_documented() -> None:
+    """Each repository format has its row, for the operator who chooses one."""
+    assert [name for name in PROFILES if f"\n| `{name}` |" not in OPERATIONS] == []
 
 
 def test_every_key_of_a_job_is_documented() -> None:

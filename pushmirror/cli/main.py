@@ -31,7 +31,7 @@ COMMANDS: Mapping[str, Entry] = {
     "publisher": Entry("pushmirror.cli.publisher:publisher", "Run the Tier 1 daemon in the foreground."),
     "subscriber": Entry("pushmirror.cli.subscriber:subscriber", "Run the Tier 2 daemon in the foreground."),
     "publish": Entry("pushmirror.cli.publish:publish", "Announce what changed in a tree; prints the serial."),
-    "run": Entry("pushmirror.cli.run:run", "Run the rsync that brings a tree, and announce what it changed."),
+    "run": Entry("pushmirror.cli.run:run", "Run the rsync that brings a tree, and announce its changes."),
     "sync": Entry("pushmirror.cli.operate:sync", "Ask the running subscriber for a sync now."),
     "status": Entry("pushmirror.cli.status:status", "Show what a running daemon knows."),
     "approve": Entry("pushmirror.cli.operate:approve", "Let a tree's held deletions go ahead."),

@@ -48,9 +48,9 @@ class Deletions:
         due = self._due()
         if not due:
             return
-        present = await self._runs.in_thread(self._mirror.present, topmost(due))
-        if present:
-            await self._delete_present(present)
+        concerned = await self._runs.in_thread(self._mirror.concerned, topmost(due))
+        if concerned:
+            await self._delete_at(concerned)
             await leave_clean()
         kept = await self._runs.in_thread(self._mirror.present, due)
         gone = set(due).difference(kept)
@@ -62,11 +62,11 @@ class Deletions:
         pending = self._ledger.deletions(self._tree)
         return [d.path for d in pending if d.due_ms <= now_ms and (d.approved or held is None)]
 
-    async def _delete_present(self, present: tuple[TreePath, ...]) -> None:
-        """Delete those of the paths `present` here that are gone at the upstream."""
-        count = await self._runs.in_thread(self._mirror.count_entries, present)
-        await self._runs.run(Stage(StageKind.DELETE, present))
-        left = await self._runs.in_thread(self._mirror.count_entries, present)
+    async def _delete_at(self, paths: tuple[TreePath, ...]) -> None:
+        """Delete those of `paths` that are gone at the upstream; the folders above all of them get their times."""
+        count = await self._runs.in_thread(self._mirror.count_entries, paths)
+        await self._runs.run(Stage(StageKind.DELETE, paths))
+        left = await self._runs.in_thread(self._mirror.count_entries, paths)
         self._runs.sum.deleted += count - left
         entries = self._ledger.tree(self._tree).entries
         self._ledger.set_entries(self._tree, max(0, entries - (count - left)))

@@ -106,6 +106,17 @@ class Mirror:
         look = _Look(self.root)
         return tuple(path for path in paths if look.mode(path) is not None)
 
+    def concerned(self, paths: Iterable[TreePath]) -> tuple[TreePath, ...]:
+        """Return those of `paths` whose deletion changes anything here: where something stands, or else a directory
+        right above, which has another time since they are gone."""
+        look = _Look(self.root)
+
+        def is_concerned(path: TreePath) -> bool:
+            above = next(ancestors(path), None)
+            return look.mode(path) is not None or (above is not None and stat.S_ISDIR(look.mode(above) or 0))
+
+        return tuple(path for path in paths if is_concerned(path))
+
     def is_directory(self, path: TreePath) -> bool:
         """Tell whether a directory, and not a link to one, stands at `path`."""
         mode = _Look(self.root).mode(path)

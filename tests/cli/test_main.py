@@ -16,7 +16,9 @@ from pushmirror import errors
 from pushmirror.cli import main
 from tests.support.processes import Program, clean_environment, run_pushmirror
 
-CLIENT_COMMANDS = ["publish", "status", "sync", "approve", "refuse", "pause", "resume", "history", "tail", "keygen"]
+CLIENT_COMMANDS = [
+    *("publish", "run", "status", "sync", "approve", "refuse", "pause", "resume", "history", "tail", "keygen"),
+]
 HEAVY = ("twisted", "treq", "fedmsg", "pydantic")
 
 # a group of our own with one command, so that what a command raises is the test's choice; runs as a separate process
