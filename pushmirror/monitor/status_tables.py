@@ -7,6 +7,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -97,8 +98,13 @@ def _show_subscriber(answer: Answer, now_s: int) -> Iterable[RenderableType]:
     yield Text(f"subscriber {show_value(answer.get('node'))}, pushmirror {show_value(answer.get('version'))}\n")
     yield _show_upstreams(_group(answer, "upstreams"))
     yield Text()
-    yield _show_mirrored(_group(answer, "trees"), now_s)
-    remarks = [line for name, tree in _group(answer, "trees").items() for line in _remark(name, tree)]
+    trees = _group(answer, "trees")
+    yield _show_mirrored(trees, now_s)
+    under_way = {name: tree["progress"] for name, tree in trees.items() if isinstance(tree.get("progress"), Mapping)}
+    if under_way:
+        yield Text()
+        yield _show_progress(under_way)
+    remarks = [line for name, tree in trees.items() for line in _remark(name, tree, now_s)]
     if remarks:
         yield show_lines(remarks)
 
@@ -128,6 +134,25 @@ def _show_mirrored(trees: Mapping[str, Answer], now_s: int) -> Table:
     return table
 
 
+def _show_progress(under_way: Mapping[str, Answer]) -> Table:
+    """What the running jobs have done of what there is to do, as far as rsync knows that."""
+    table = make_table("Running jobs", "tree", "done", "bytes", "files", right=("bytes", "files"))
+    for name, progress in under_way.items():
+        done, total = _number(progress.get("bytes_done")), _number(progress.get("bytes_total"))
+        looked_at, entries = _number(progress.get("files_done")), _number(progress.get("files_total"))
+        table.add_row(
+            show_value(name),
+            ProgressBar(total=max(1, total or 1), completed=min(done or 0, total or 0), width=30),
+            f"{format_bytes(done)} of {UNKNOWN if total is None else format_bytes(total)}",
+            f"{looked_at or 0} of {UNKNOWN if entries is None else entries}",
+        )
+    return table
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
 def _show_pending(tree: Answer) -> str:
     paths, deletions = tree.get("pending_paths") or 0, tree.get("pending_deletions") or 0
     return f"{paths} + {deletions} del" if deletions else str(paths)
@@ -143,7 +168,11 @@ def _show_last_sync(last: object, now_s: int) -> Text:
     return Text.assemble(show_state(last.get("outcome")), text)
 
 
-def _remark(name: str, tree: Answer) -> Iterable[str]:
+def _remark(name: str, tree: Answer, now_s: int) -> Iterable[str]:
+    busy_until = _number(tree.get("upstream_busy_until"))
+    if busy_until is not None and busy_until > now_s:
+        wait = format_duration_ms((busy_until - now_s) * 1000)
+        yield f"{escape(name)}: its upstream is updating it; nothing new starts for {wait} at most"
     if tree.get("reason"):
         yield f"{escape(name)}: {show_value(tree['reason'])}"
     held = tree.get("held")
@@ -166,6 +195,10 @@ def _show_publisher(answer: Answer, now_s: int) -> Iterable[RenderableType]:
     yield Text(f"{head}\n{places}\n")
     trees, nodes = _group(answer, "trees"), _group(answer, "nodes")
     yield _show_published(trees, now_s)
+    detectors = {name: tree["detection"] for name, tree in trees.items() if isinstance(tree.get("detection"), Mapping)}
+    troubles = [line for name, detection in detectors.items() for line in _tell_trouble(name, detection)]
+    if troubles:
+        yield show_lines(troubles)
     yield Text()
     if nodes:
         yield _show_nodes(nodes, trees, now_s)
@@ -175,6 +208,13 @@ def _show_publisher(answer: Answer, now_s: int) -> Iterable[RenderableType]:
     if refused:
         causes = ", ".join(f"{escape(cause)} {show_value(count)}" for cause, count in refused.items())
         yield show_lines([f"refused reports: {causes}"])
+
+
+def _tell_trouble(name: str, detection: Answer) -> Iterable[str]:
+    for key in ("error", "problems"):
+        found = detection.get(key)
+        for text in found if isinstance(found, list) else [found] if found else []:
+            yield f"{escape(name)}: {show_value(text)}"
 
 
 def _show_published(trees: Mapping[str, Answer], now_s: int) -> Table:

@@ -81,6 +81,8 @@ def _tell_state(kind: str, msg: Message) -> str:
 
 
 def _tell_updating(kind: str, msg: Message) -> str:
+    if msg.get("expires_ms") is not None and msg.get("expires_ms") == msg.get("at_ms"):
+        return f"{_text(msg, 'tree')}: is no longer being updated"
     return f"{_text(msg, 'tree')}: is being updated, announcements follow"
 
 
@@ -101,7 +103,12 @@ def _tell_started(kind: str, msg: Message) -> str:
 
 
 def _tell_progress(kind: str, msg: Message) -> str:
-    return f"{_who(msg)} goes on ({_volume(msg)})"
+    totals = []
+    if msg.get("files_total") is not None:
+        totals.append(f"{_text(msg, 'files_total')} files")
+    if msg.get("bytes_total") is not None:
+        totals.append(format_bytes(msg.get("bytes_total")))
+    return f"{_who(msg)} goes on ({_volume(msg)}{' of ' + ', '.join(totals) if totals else ''})"
 
 
 def _tell_completed(kind: str, msg: Message) -> str:

@@ -145,3 +145,23 @@ def test_a_history() -> None:
 def test_a_tree_without_jobs() -> None:
     """Nothing to show is told in words."""
     assert render(show_history("debian", [], NOW_S)).strip() == "debian: no job has run yet"
+
+
+def test_a_running_job_has_a_bar_and_a_busy_upstream_a_remark() -> None:
+    """What is done of what there is to do, and for how long nothing new is started."""
+    tree = {
+        "state": "running",
+        "progress": {"bytes_done": 500_000, "bytes_total": 1_000_000, "files_done": 3, "files_total": 12},
+        "upstream_busy_until": 1_000 + 90,
+    }
+    text = render(show_status({"role": "subscriber", "upstreams": {}, "trees": {"debian": tree}}, 1_000))
+    assert "500.0 kB of 1.0 MB" in text and "3 of 12" in text and "━" in text
+    assert "its upstream is updating it" in text
+
+
+def test_a_detector_that_fails_is_told() -> None:
+    """Errors and problems of the last scan stand below the trees of a publisher."""
+    detection = {"error": "the tree is empty", "problems": ["secret: Permission denied"]}
+    answer = {"role": "publisher", "trees": {"debian": {"serial": 1, "detection": detection}}, "nodes": {}}
+    text = render(show_status(answer, 1_000))
+    assert "the tree is empty" in text and "secret: Permission denied" in text

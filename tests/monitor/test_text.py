@@ -54,6 +54,7 @@ LINES = [
         "t2.example.net: fedora-updates holds deletions for its operator: too many",
     ),
     ("tree.updating", {"tree": "debian"}, "debian: is being updated, announcements follow"),
+    ("tree.updating", {"tree": "debian", "at_ms": 5, "expires_ms": 5}, "debian: is no longer being updated"),
     ("key.rotated", {"publisher": "p"}, "p: announces a new key"),
     ("moon.phase", {"tree": "debian", "serial": 3}, "moon.phase: tree=debian serial=3"),
 ]
