@@ -173,9 +173,7 @@ def measure(files: int, changes: int, rounds: int, profile: str) -> Times:
             payload, deleted = change(world.tree, paths, max(0, changes - len(staged)), chance)
             put = sorted([*payload, *(change_metadata(world.tree) if staged else ())])
             runs = bool(payload) + bool(deleted) + bool(staged)
-            times.wire_ours.append(
-                wire_bytes(world, runs, partial(run_ours, world, subscriber, put, deleted, times))
-            )
+            times.wire_ours.append(wire_bytes(world, runs, partial(run_ours, world, subscriber, put, deleted, times)))
             times.baseline.append(run_baseline(world.source, bare, put, deleted))
             world.rsyncd.wait_for_connections(len(world.rsyncd.connections()))
             times.wire_full.append(wire_bytes(world, 1, partial(run_full, world, full, times)))

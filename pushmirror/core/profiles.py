@@ -65,9 +65,7 @@ def parse_metadata_pattern(text: str) -> Pattern:
     return pattern
 
 
-def make_profile(
-    name: str, metadata: Iterable[str], last: Iterable[str] = (), busy: Iterable[str] = ()
-) -> Profile:
+def make_profile(name: str, metadata: Iterable[str], last: Iterable[str] = (), busy: Iterable[str] = ()) -> Profile:
     """Return a profile with these patterns. Raises ValueError, which says what to write instead."""
     return Profile(name, *(tuple(map(parse_metadata_pattern, texts)) for texts in (metadata, last, busy)))
 

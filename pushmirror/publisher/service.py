@@ -66,6 +66,7 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
     resources.callback(DaemonLock(settings.state_dir).release)
     journal = Journal(settings.state_dir / JOURNAL_NAME, busy_ms=BUSY_MS)
     resources.callback(journal.close)
+
     def greet(subscription: bytes) -> None:
         announcer.greet(subscription)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +90,10 @@ def start(world: World, **settings: object) -> tuple[Repository, Subscriber]:
     return repository, subscriber
 
 
+def _is_announced(serial: int, tree: dict[str, Any]) -> bool:
+    return bool(tree["announced"] == serial)
+
+
 def test_a_client_never_sees_metadata_without_its_packages(tmp_path: Path) -> None:
     """Versions follow each other at Tier 1 without waiting; whoever reads the mirror meanwhile finds every package."""
     with World(tmp_path) as world:
@@ -96,7 +102,7 @@ def test_a_client_never_sees_metadata_without_its_packages(tmp_path: Path) -> No
         client.start()
         for _ in range(6):
             serial = world.publish(*repository.step())
-            wait_until(lambda: subscriber.tree()["announced"] == serial, what="heard")
+            subscriber.wait_for("the announcement", partial(_is_announced, serial))
         subscriber.wait_exact(serial)
         client.stopping.set()
         client.join()

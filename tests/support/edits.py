@@ -33,7 +33,10 @@ _METADATA: dict[str, tuple[bytes, ...]] = {
         *(b"state", b".treeinfo", b"a/b/repodata/new/deep.xml"),
     ),
     "deb": (
-        *(b"dists/stable/" + name for name in (b"InRelease", b"Release", b"Release.gpg", b"main/binary-amd64/Packages")),
+        *(
+            b"dists/stable/" + name
+            for name in (b"InRelease", b"Release", b"Release.gpg", b"main/binary-amd64/Packages")
+        ),
         *(b"dists/stable/main/by-hash/SHA256/" + name for name in (b"0a", b"0b", b"0c", b"two words\n")),
         *(b"dists/testing/InRelease", b"dists/testing/a/b", b"dists/a", b"dists/b", b"project/trace/t1", b"a/Release"),
     ),

@@ -115,7 +115,9 @@ class Subscriber:
             tree = self.tree()
             return tree if condition(tree) else None
 
-        return wait_until(check, deadline_seconds=deadline_seconds, what=f"{self.name}: {what}\n{self.program.log_tail()}")
+        return wait_until(
+            check, deadline_seconds=deadline_seconds, what=f"{self.name}: {what}\n{self.program.log_tail()}"
+        )
 
     def wait_exact(self, serial: int, *, deadline_seconds: float = _DEADLINE_SECONDS) -> dict[str, Any]:
         """Wait until applied = cleaned = announced = `serial` and nothing runs."""
@@ -138,9 +140,7 @@ class World:
     may not read everything, also when the tests run as root.
     """
 
-    def __init__(
-        self, folder: Path, *, below: str = "", use_chroot: bool = False, unprivileged: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, *, below: str = "", use_chroot: bool = False, unprivileged: bool = False) -> None:
         self.folder = folder
         self.module = folder / "tier1"
         self.tree = self.module / below if below else self.module
