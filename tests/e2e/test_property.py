@@ -1,4 +1,4 @@
-"""Whatever is edited, announced and interrupted in whatever order: when all is applied and cleaned, mirrors are exact."""
+"""Whatever is edited, announced and interrupted in whatever order: when all is cleaned, the mirrors are exact."""
 
 from __future__ import annotations
 

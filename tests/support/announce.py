@@ -1,4 +1,4 @@
-"""What an operator announces: the difference of two looks at a tree, told in any of the ways that the commands offer."""
+"""What an operator announces: the difference of two looks at a tree, told in any way that the commands offer."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def difference(before: Look, after: Look, *, all_folders: bool = False, all_dele
 def gather(found: Difference, folders: Iterable[bytes], after: Look) -> Difference:
     """Return `found` with all that changed in one of `folders` told by the name of the folder.
 
-    Folders that are not there, and such as hold some but not all names of a changed file, are passed over: a mirror links
-    what one run brings, and those are two.
+    Folders that are not there, and such as hold some but not all names of a changed file, are passed over: a mirror
+    links what one run brings, and those are two.
     """
     for folder in folders:
         inside = {path for path in (*found.puts, *found.deletions) if path == folder or path.startswith(folder + b"/")}
