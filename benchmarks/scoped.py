@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from pushmirror.core.command import RunOptions, build_command
 from pushmirror.core.model import Stage, StageKind
 from pushmirror.core.paths import TreePath
 from pushmirror.core.source import parse_source
+from tests.support.compare import differences
 from tests.support.processes import run_pushmirror
 from tests.support.world import TREE, Subscriber, World
 
@@ -154,9 +155,9 @@ def _query(path: Path, query: str) -> tuple[int, ...]:
     return row
 
 
-def measure(files: int, changes: int, rounds: int, profile: str) -> Times:
-    """Return the times of all rounds for a tree of that many files."""
-    times, chance = Times(), random.Random(files)
+def measure(files: int, changes: tuple[int, ...], rounds: int, profile: str) -> Iterator[Times]:
+    """Yield the times of all rounds for a tree of that many files, for each number of changes."""
+    chance = random.Random(files)
     with tempfile.TemporaryDirectory(prefix="pushmirror-benchmark-") as folder, World(Path(folder)) as world:
         paths = make_files(world.tree, files)
         world.profile = profile
@@ -169,16 +170,20 @@ def measure(files: int, changes: int, rounds: int, profile: str) -> Times:
         bare.mkdir(parents=True)
         for mirror in (full, bare):
             timed(["rsync", "-aH", "--delete", world.source, f"{mirror}/"])
-        for _ in range(rounds):
-            payload, deleted = change(world.tree, paths, max(0, changes - len(staged)), chance)
-            put = sorted([*payload, *(change_metadata(world.tree) if staged else ())])
-            runs = bool(payload) + bool(deleted) + bool(staged)
-            times.wire_ours.append(wire_bytes(world, runs, partial(run_ours, world, subscriber, put, deleted, times)))
-            times.baseline.append(run_baseline(world.source, bare, put, deleted))
-            world.rsyncd.wait_for_connections(len(world.rsyncd.connections()))
-            times.wire_full.append(wire_bytes(world, 1, partial(run_full, world, full, times)))
-        subscriber.assert_exact()
-    return times
+        for count in changes:
+            times = Times()
+            for _ in range(rounds):
+                payload, deleted = change(world.tree, paths, max(0, count - len(staged)), chance)
+                put = sorted([*payload, *(change_metadata(world.tree) if staged else ())])
+                runs = bool(payload) + bool(deleted) + bool(staged)
+                times.wire_ours.append(
+                    wire_bytes(world, runs, partial(run_ours, world, subscriber, put, deleted, times))
+                )
+                times.baseline.append(run_baseline(world.source, bare, put, deleted))
+                world.rsyncd.wait_for_connections(len(world.rsyncd.connections()))
+                times.wire_full.append(wire_bytes(world, 1, partial(run_full, world, full, times)))
+            yield times
+        assert differences(world.tree, subscriber.mirror) == []
 
 
 @click.command()
@@ -192,8 +197,8 @@ def main(files: tuple[int, ...], changes: tuple[int, ...], rounds: int, profile:
                "allowed", "full / cleaned", "wire full", "wire ours", "`publish`")  # fmt: skip
     table = Table(*columns, title=f"profile {profile}: seconds and bytes, medians of {rounds} rounds")
     for count in files:
-        for changed in changes:
-            table.add_row(f"{count:,}", f"{changed:,}", *_columns(measure(count, changed, rounds, profile), profile))
+        for changed, times in zip(changes, measure(count, changes, rounds, profile), strict=True):
+            table.add_row(f"{count:,}", f"{changed:,}", *_columns(times, profile))
     Console(width=150).print(table)
 
 
