@@ -35,6 +35,8 @@ _NO_SPACE = re.compile(rb"No space left on device \(28\)|Disk quota exceeded \(1
 _HARMLESS = re.compile(
     rb"cannot delete non-empty directory: |WARNING: parent dir is absent in the file list: |rsync error: "
     rb"|rsync warning: |IO error encountered -- skipping file deletion|\s*$"
+    # What follows when nothing of a list could be sent; a connection that is really lost has an exit code of its own.
+    rb"|rsync: \[Receiver\] read error: Connection reset by peer \(104\)"
 )
 _MAX_ERRORS = 20
 _DIRECTORY = 0x64

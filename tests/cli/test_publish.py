@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -192,29 +190,3 @@ sys.exit(f"loaded {slow}" if slow else code)
     command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, capture_output=True, env=clean_environment(), check=False)
     assert (done.returncode, done.stdout) == (0, b"1\n"), done.stderr
-
-
-@pytest.mark.slow
-def test_it_is_quick(publisher: Publisher) -> None:
-    """The best of several runs takes less than 0.2 s more than an interpreter that does nothing."""
-
-    def best(command: list[Any]) -> float:
-        seconds = []
-        for _ in range(7):
-            started = time.perf_counter()
-            subprocess.run(command, env=clean_environment(), check=True, capture_output=True)
-            seconds.append(time.perf_counter() - started)
-        return min(seconds)
-
-    publish = [
-        sys.executable,
-        "-m",
-        "pushmirror",
-        "publish",
-        "debian",
-        "--path",
-        "latest",
-        "--config",
-        publisher.config,
-    ]
-    assert best(publish) - best([sys.executable, "-c", "pass"]) < 0.2

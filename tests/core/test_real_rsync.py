@@ -28,7 +28,12 @@ class Pair:
     def __init__(self, folder: Path, url: str) -> None:
         self.upstream, self.mirror = folder / "module" / "sub", folder / "mirror"
         self.source: Source = parse_source(url)
-        self.options = RunOptions(temp_dir=str(folder / "temporary"), io_timeout_s=20, connect_timeout_s=10)
+        self.options = RunOptions(
+            temp_dir=str(folder / "temporary"),
+            metadata_dir=str(folder / "metadata"),
+            io_timeout_s=20,
+            connect_timeout_s=10,
+        )
 
     def write(self, root: Path, name: bytes, content: bytes = b"x") -> TreePath:
         """Write a file below `root` and return its path."""
