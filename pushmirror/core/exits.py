@@ -65,6 +65,9 @@ _BY_STAGE: Mapping[tuple[StageKind, int], tuple[Outcome, str]] = {
 _SESSION_CODES = frozenset({5, 10, 12})
 """What rsync ends with when the upstream declines: it depends on how soon the connection closes after its message."""
 
+_CLASHED_CODES = frozenset({2, 19, 20})
+"""What rsync 3.5.0 ends with when a file that it cannot make way for has other names; or it hangs and has to be ended."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -76,6 +79,8 @@ class Judgement:
 
 def judge_exit(kind: StageKind, code: int, notes: Notes) -> Judgement:
     """Return what exit `code` of a run for a stage of `kind` means, given what rsync complained about."""
+    if notes.clashes and (code < 0 or code in _CLASHED_CODES):
+        return Judgement(Outcome.CLASH, "a directory stands where the upstream has something else")
     if code < 0:
         return Judgement(Outcome.RETRY, f"rsync was ended by signal {-code}")
     unknown = (Outcome.FAILED, "rsync ended in an unknown way")

@@ -52,6 +52,8 @@ class Items:
     """Those of `present` that are not directories."""
     changed: frozenset[TreePath] = frozenset()
     """Those of `present` that differ here in anything."""
+    relinked: frozenset[TreePath] = frozenset()
+    """Those of `changed` that become another name of something."""
     new_directories: frozenset[TreePath] = frozenset()
     created: int = 0
     brought: int = 0
@@ -85,6 +87,7 @@ class _Counted:
     present: set[TreePath] = field(default_factory=set)
     plain: set[TreePath] = field(default_factory=set)
     changed: set[TreePath] = field(default_factory=set)
+    relinked: set[TreePath] = field(default_factory=set)
     new_directories: set[TreePath] = field(default_factory=set)
     deleted: list[TreePath] = field(default_factory=list)
     created: int = 0
@@ -114,6 +117,8 @@ class _Counted:
             self.created += 1
         if code[2:] != b" " * 9:
             self.changed.add(path)
+            if code.startswith(b"h"):
+                self.relinked.add(path)
             self.brought += code[:1] != b"."
 
 
@@ -134,6 +139,7 @@ def parse_items(lines: Iterable[bytes]) -> Items:
         present=frozenset(counted.present),
         plain=frozenset(counted.plain),
         changed=frozenset(counted.changed),
+        relinked=frozenset(counted.relinked),
         new_directories=frozenset(counted.new_directories),
         created=counted.created,
         brought=counted.brought,
@@ -142,6 +148,11 @@ def parse_items(lines: Iterable[bytes]) -> Items:
         transferred_bytes=counted.statistics.get(b"Total transferred file size", 0),
         received_bytes=counted.statistics.get(b"Total bytes received", 0),
     )
+
+
+def has_clash(messages: bytes) -> bool:
+    """Tell whether a part of rsync's standard error complains about a directory that stands in the way."""
+    return _CLASH.search(messages) is not None
 
 
 def parse_notes(lines: Iterable[bytes], source: Source) -> Notes:

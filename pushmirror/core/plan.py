@@ -62,11 +62,16 @@ def beside(stage: Stage, plain: Iterable[TreePath]) -> Stage:
 
 
 def explain_stages(plan: ListPlan) -> tuple[Stage, ...]:
-    """Return the stages of a list job as far as they are known before any of them has run."""
+    """Return the stages of a list job as far as they are known before any of them has run.
+
+    Single paths are taken to be files and links, which whole directories are brought beside.
+    """
     first = (Stage(StageKind.LISTING, plan.listing),) if plan.listing else ()
     aside = (Stage(StageKind.METADATA, plan.metadata),) if plan.metadata else ()
     last = (Stage(StageKind.SURPLUS, plan.surplus),) if plan.surplus else ()
-    return (*first, *aside, *plan.fetch, *last)
+    single = tuple(path for stage in plan.fetch if stage.kind is StageKind.PAYLOAD for path in stage.paths)
+    fetch = (beside(stage, single) if stage.kind is StageKind.DIRECTORIES else stage for stage in plan.fetch)
+    return (*first, *aside, *fetch, *last)
 
 
 def explain_whole(*, adopting: bool, profile: Profile) -> tuple[Stage, ...]:

@@ -34,6 +34,8 @@ class MetadataAside:
     ) -> tuple[TreePath, ...]:
         """Return the metadata that differs at the upstream: in `directories`, or in the whole tree.
 
+        When some of it is linked anew all of it is returned, because rsync links only what it sees in one run and does
+        not tell here with what; what is as it was costs a link in the staging folder.
         Raises JobStopped when one of `directories` is all metadata and missing upstream; with `may_wait` also when a
         file there says that the upstream is half-way through an update of its own.
         """
@@ -45,6 +47,8 @@ class MetadataAside:
         _, all_metadata = split(directories, self._parts.profile)
         self._runs.judge(judge_arrival(all_metadata, result.items, result.notes), result.code)
         _, changed = split(result.items.changed, self._parts.profile)
+        if not result.items.relinked.isdisjoint(changed):
+            _, changed = split(result.items.changed | result.items.plain, self._parts.profile)
         hides = self._parts.rules.hides
         return tuple(sorted(path for path in changed if not hides(path, path not in result.items.plain)))
 

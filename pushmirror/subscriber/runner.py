@@ -25,13 +25,15 @@ from zope.interface import implementer
 from pushmirror.core.command import Command
 from pushmirror.core.exits import Judgement, Outcome, judge_exit
 from pushmirror.core.model import StageKind
-from pushmirror.core.output import Items, Notes, parse_items, parse_notes
+from pushmirror.core.output import Items, Notes, has_clash, parse_items, parse_notes
 from pushmirror.core.progress import Progress, parse_progress
 from pushmirror.core.source import Source
 from pushmirror.errors import StateError
 
 _WATCH_EVERY_S = 0.5
 _KILL_AFTER_S = 5.0
+_CLASH_PATIENCE_S = 5.0
+"""rsync 3.5.0 may wait for ever after it could not make way for a file that has other names."""
 _TAIL_BYTES = 4096
 _ANY_CODE = tuple(range(256))
 _NOT_FOUND = 127
@@ -232,12 +234,14 @@ class _Run:
 
     def _check(self) -> None:
         now = self._reactor.seconds()
-        self.told = parse_progress(self._tail()) or self.told
+        self.told = parse_progress(self._tail("output")) or self.told
         progress = self._measure()
         if progress != self._progress:
             self._progress, self._last_progress = progress, now
         limits = self._limits
-        if now - self._last_progress > limits.no_progress_s:
+        if now - self._last_progress > _CLASH_PATIENCE_S and has_clash(self._tail("messages")):
+            self.end("rsync could not make way for a file, and stopped working")
+        elif now - self._last_progress > limits.no_progress_s:
             self.end(f"rsync made no progress for {limits.no_progress_s:.0f} s")
         elif limits.wall_clock_s is not None and now - self._started > limits.wall_clock_s:
             self.end(f"rsync took longer than {limits.wall_clock_s:.0f} s")
@@ -245,8 +249,8 @@ class _Run:
             self.printed_too_much = True
             self.end(f"rsync printed more than {limits.output_bytes} bytes")
 
-    def _tail(self) -> bytes:
-        with (self._folder / "output").open("rb") as output:
+    def _tail(self, name: str) -> bytes:
+        with (self._folder / name).open("rb") as output:
             output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
             return output.read(_TAIL_BYTES)
 

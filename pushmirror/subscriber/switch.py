@@ -44,7 +44,7 @@ def put_in_place(
 ) -> None:
     """Rename the `ordered` staged files into `root`, then give each touched directory the attributes of its twin.
 
-    Touched are those in which something was put, those that are new, and those among `listed`.
+    Touched are those in which something was put or made, those that are new, and those among `listed`.
 
     Directories that are missing are made first; a file or link that stands where a directory belongs is removed. No
     directory may stand where a file belongs: whoever calls this has moved those aside. Raises OSError.
@@ -54,19 +54,23 @@ def put_in_place(
         for path in ordered:
             for above in reversed(tuple(ancestors(path))):
                 if here.make(above):
-                    touched.add(above)
+                    touched.update((above, *_folder_of(above)))
             parent, name = os.path.split(path)
             _rename(there.open(parent), here.open(parent), name)
-            if parent:
-                touched.add(TreePath(parent))
+            touched.update(_folder_of(path))
         for directory in sorted(staged.directories):
             if here.make(directory):
-                touched.add(directory)
+                touched.update((directory, *_folder_of(directory)))
         for directory in sorted(touched, key=lambda path: (-path.count(b"/"), path)):
             twin = staged.directories[directory]
             descriptor = here.open(directory)
             os.fchmod(descriptor, stat.S_IMODE(twin.st_mode))
             os.utime(descriptor, ns=(twin.st_atime_ns, twin.st_mtime_ns))
+
+
+def _folder_of(path: TreePath) -> tuple[TreePath, ...]:
+    """Return the directory right above `path`; nothing for the root, whose time the end of the job sets."""
+    return tuple(ancestors(path))[:1]
 
 
 def _rename(source: int, target: int, name: bytes) -> None:

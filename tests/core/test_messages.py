@@ -229,6 +229,8 @@ HOSTILE: dict[str, dict[str, tuple[object, ...]]] = {
         "files": (None, *INTEGERS),
         "bytes": (None, *INTEGERS),
         "deleted": (None, *INTEGERS),
+        "files_total": INTEGERS,
+        "bytes_total": INTEGERS,
         "duration_ms": (None, *INTEGERS),
         "lag_ms": INTEGERS,
         "exit_code": (-65, *(value for value in INTEGERS if value != -1)),
@@ -259,7 +261,7 @@ OPTIONAL = {
     "update": {"list", "root_mtime_ns", "max_clients"},
     "heartbeat": {"interval_ms"},
     "state": set[str](),
-    "report": {"epoch", "lag_ms", "exit_code", "reason"},
+    "report": {"epoch", "lag_ms", "files_total", "bytes_total", "exit_code", "reason"},
 }
 
 

@@ -63,6 +63,7 @@ def test_item(line: bytes, expected: tuple[bytes, bool, bool, bool]) -> None:
     assert items == Items(
         present=path_set(path),
         plain=path_set(path) if plain else frozenset(),
+        changed=path_set(path) if line[2:11].strip() else frozenset(),
         new_directories=path_set(path) if line.startswith(b"cd") else frozenset(),
         created=int(created),
         brought=int(brought),

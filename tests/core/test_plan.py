@@ -33,7 +33,7 @@ PLANS = [
         LISTED,
         [
             ("payload", "p.rpm repodata/repomd.xml settled.rpm"),
-            ("directories", "Packages repodata/deep"),
+            ("directories", "Packages repodata/deep p.rpm repodata/repomd.xml settled.rpm"),
             ("surplus", "Packages repodata/deep"),
         ],
     ),
@@ -46,7 +46,7 @@ PLANS = [
             ("listing", "Packages repodata/deep"),
             ("metadata", "repodata/repomd.xml"),
             ("payload", "p.rpm settled.rpm"),
-            ("directories", "Packages"),
+            ("directories", "Packages p.rpm settled.rpm"),
             ("surplus", "Packages repodata/deep"),
         ],
     ),

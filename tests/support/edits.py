@@ -343,7 +343,7 @@ class Editor:
         return sorted(found)
 
     def _any(self, wanted: Callable[[str], bool]) -> bytes | None:
-        names = [name for name, kind in self._names() if wanted(kind)]
+        names = [name for name, kind in self._names() if wanted(kind) and b"leads-out" not in name]
         return self._chance.choice(names) if names else None
 
     def _any_file(self, *, linked: bool = False) -> bytes | None:
