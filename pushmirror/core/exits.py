@@ -66,7 +66,7 @@ _SESSION_CODES = frozenset({5, 10, 12})
 """What rsync ends with when the upstream declines: it depends on how soon the connection closes after its message."""
 
 _CLASHED_CODES = frozenset({2, 19, 20})
-"""What rsync 3.5.0 ends with when a file that it cannot make way for has other names; or it hangs and has to be ended."""
+"""What rsync 3.5.0 ends with when a file that it cannot make way for has other names; or it hangs and is ended."""
 
 
 @dataclass(frozen=True)

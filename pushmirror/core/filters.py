@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from pushmirror.core.model import ChangeList
-from pushmirror.core.paths import TreePath, ancestors
+from pushmirror.core.paths import TreePath, ancestors, lies_below
 from pushmirror.core.patterns import Pattern, matches_any
 
 
@@ -107,12 +107,18 @@ def filter_changes(changes: ChangeList, rules: Rules, is_directory: Callable[[Tr
         return not (rules.excludes(path, is_directory=is_directory(path)) if verdict is None else verdict)
 
     changed = tuple(path for path, verdict in _judge_puts(changes, walk).items() if keeps(path, verdict))
-    put = set(changed)
+    directories = tuple(path for path in changes.directories if not walk.hides(path, True))
+    put, covered = set(changed), set(directories)
     return ChangeList(
         changed=changed,
         deleted=tuple(path for path in changes.deleted if keeps(path, walk.verdict(path))),
-        directories=tuple(path for path in changes.directories if not walk.hides(path, True)),
-        linked=tuple(pair for pair in changes.linked if pair[0] in put and not walk.hides(pair[1], False)),
+        directories=directories,
+        linked=tuple(
+            (path, sibling)
+            for path, sibling in changes.linked
+            if (path in put or (lies_below(path, covered) and not walk.hides(path, False)))
+            and not walk.hides(sibling, False)
+        ),
     )
 
 

@@ -31,13 +31,14 @@ class ListPlan:
 def plan_list(changes: ChangeList, profile: Profile) -> ListPlan:
     """Return how a job brings `changes` of a repository in the format of `profile`."""
     payload, metadata = split(changes.changed, profile)
-    payload_directories, _ = split(changes.directories, profile)
     fetch = []
     if payload:
         fetch.append(Stage(StageKind.PAYLOAD, with_siblings(payload, changes)))
-    if payload_directories:
-        below = {path for path, _ in changes.linked if lies_below(path, set(payload_directories))}
-        fetch.append(Stage(StageKind.DIRECTORIES, (*payload_directories, *siblings_of(below, changes))))
+    if changes.directories:
+        # Also those that hold nothing but metadata: they are made, emptied and given their attributes in this stage.
+        below = {path for path, _ in changes.linked if lies_below(path, set(changes.directories))}
+        siblings, _ = split(siblings_of(below, changes), profile)
+        fetch.append(Stage(StageKind.DIRECTORIES, (*changes.directories, *siblings)))
     listing = changes.directories if profile else ()
     return ListPlan(with_siblings(metadata, changes), listing, tuple(fetch), changes.directories)
 

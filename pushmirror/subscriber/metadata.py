@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from pushmirror.core.arrival import judge_arrival
 from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.model import Stage, StageKind, Stamp
 from pushmirror.core.paths import TreePath, shorten
@@ -36,16 +35,14 @@ class MetadataAside:
 
         When some of it is linked anew all of it is returned, because rsync links only what it sees in one run and does
         not tell here with what; what is as it was costs a link in the staging folder.
-        Raises JobStopped when one of `directories` is all metadata and missing upstream; with `may_wait` also when a
-        file there says that the upstream is half-way through an update of its own.
+        With `may_wait` JobStopped is raised when a file there says that the upstream is half-way through an update of
+        its own.
         """
         result = await self._runs.run(Stage(StageKind.LISTING, directories))
         busy = sorted(path for path in result.items.present if self._parts.profile.is_busy(path))
         if busy and may_wait:
             reason = f"the upstream is half-way through an update: it has {shorten(busy[0])}"
             raise JobStopped(Judgement(Outcome.RETRY, reason), missing=True)
-        _, all_metadata = split(directories, self._parts.profile)
-        self._runs.judge(judge_arrival(all_metadata, result.items, result.notes), result.code)
         _, changed = split(result.items.changed, self._parts.profile)
         if not result.items.relinked.isdisjoint(changed):
             _, changed = split(result.items.changed | result.items.plain, self._parts.profile)

@@ -64,6 +64,7 @@ def test_item(line: bytes, expected: tuple[bytes, bool, bool, bool]) -> None:
         present=path_set(path),
         plain=path_set(path) if plain else frozenset(),
         changed=path_set(path) if line[2:11].strip() else frozenset(),
+        relinked=path_set(path) if line[2:11].strip() and line.startswith(b"h") else frozenset(),
         new_directories=path_set(path) if line.startswith(b"cd") else frozenset(),
         created=int(created),
         brought=int(brought),
@@ -209,6 +210,11 @@ NOTES: dict[bytes, Notes] = {
     b'rsync: [sender] readlink_stat("/sub/d/f" (in m)) failed: Permission denied (13)': Notes(
         unreadable=path_set(b"d/f")
     ),
+    b'rsync: [sender] link_stat "/sub/f/x" (in m) failed: Not a directory (20)': Notes(superseded=path_set(b"f/x")),
+    b'rsync: [sender] link_stat "/sub/l/x" (in m) failed: Too many levels of symbolic links (40)': Notes(
+        superseded=path_set(b"l/x")
+    ),
+    b"rsync: [Receiver] read error: Connection reset by peer (104)": Notes(),
     b"could not make way for new symlink: link": Notes(clashes=(TreePath(b"link"),)),
     b"could not make way for new regular file: nl\\#012clash": Notes(clashes=(TreePath(b"nl\nclash"),)),
     b"could not make way for new device file: dev": Notes(clashes=(TreePath(b"dev"),)),
@@ -240,7 +246,6 @@ def test_note(line: bytes, expected: Notes) -> None:
         (b"rsync: The server is configured to refuse --hard-links (-H)", {"refused"}),
         (b'rsync: [receiver] write failed on "/srv/x/a": No space left on device (28)', {"no_space"}),
         (b'rsync: [receiver] mkstemp "/srv/x/.a.Xy" failed: Disk quota exceeded (122)', {"no_space"}),
-        (b"rsync: [Receiver] read error: Connection reset by peer (104)", set()),
         (b"rsync: [Receiver] safe_read failed to read 1 bytes: Connection reset by peer (104)", set()),
         (b'rsync: [sender] change_dir "missing" (in m) failed: No such file or directory (2)', set()),
         (b'rsync: [sender] change_dir "sub" (in m) failed: Permission denied (13)', set()),

@@ -46,7 +46,7 @@ PLANS = [
             ("listing", "Packages repodata/deep"),
             ("metadata", "repodata/repomd.xml"),
             ("payload", "p.rpm settled.rpm"),
-            ("directories", "Packages p.rpm settled.rpm"),
+            ("directories", "Packages repodata/deep p.rpm settled.rpm"),
             ("surplus", "Packages repodata/deep"),
         ],
     ),
