@@ -18,19 +18,23 @@ class Arrival:
     incomplete: tuple[TreePath, ...] = ()
 
 
-def judge_arrival(listed: Iterable[TreePath], items: Items, notes: Notes) -> Arrival:
+def judge_arrival(
+    listed: Iterable[TreePath], items: Items, notes: Notes, announced: frozenset[TreePath] = frozenset()
+) -> Arrival:
     """Return which of the `listed` puts did not arrive.
 
     rsync itemises everything that it finds (``-ii``), so that what it did not mention is missing; a line is no proof
     for a file that vanished or could not be opened afterwards. A path below something that turned out to be no
-    directory has been superseded: its own update is older than the one that put the file or link above it.
+    directory has been superseded: its own update is older than the one that put the file or link above it. That one may
+    be brought by another stage, so that it counts when it is among all the puts that are `announced`.
     """
     unreadable = set(notes.unreadable)
     incomplete, missing = set(unreadable), set(notes.vanished)
+    superseded = {path for path in notes.superseded if lies_below(path, announced)}
     for path in listed:
         if path in unreadable or lies_below(path, unreadable):
             incomplete.add(path)
-        elif path not in items.present and not lies_below(path, items.plain):
+        elif path not in items.present and path not in superseded and not lies_below(path, items.plain):
             missing.add(path)
     return Arrival(tuple(sorted(missing - incomplete)), tuple(sorted(incomplete)))
 

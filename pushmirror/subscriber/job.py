@@ -157,6 +157,7 @@ class Job:
             return ()
         self._mirror.make_staging()
         announced = frozenset((*changes.changed, *changes.directories))
+        self._runs.announced = announced
         aside = MetadataAside(self._parts, self._runs)
         found = await aside.list_changed(plan.listing) if plan.listing else ()
         metadata = with_siblings({*plan.metadata, *found}, changes)

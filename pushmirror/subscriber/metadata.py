@@ -94,7 +94,7 @@ class MetadataAside:
 
     def _put_in_place(self, staged: Staged) -> None:
         ordered = switch_order(staged.files, self._parts.profile)
-        put_in_place(self._mirror.root, self._mirror.metadata_root, ordered, staged, frozenset(self._listed))
+        put_in_place(self._mirror.root, self._mirror.metadata_root, ordered, staged)
 
 
 def _fits(stamp: Stamp, size: int, mtime_ns: int) -> bool:

@@ -63,6 +63,8 @@ class Runs:
         self._mirror = parts.mirror
         self.exact_times = False
         """Whether runs over the whole tree compare times to the nanosecond."""
+        self.announced: frozenset[TreePath] = frozenset()
+        """Every put of the job, in whatever stage it is brought."""
         self.sum = Sum()
 
     async def run(self, stage: Stage) -> RunResult:
@@ -80,7 +82,7 @@ class Runs:
     async def put(self, stage: Stage, listed: Iterable[TreePath]) -> RunResult:
         """Run a stage that brings the paths `listed`. Raises JobStopped also when some of them are missing upstream."""
         result = await self.run(stage)
-        self.judge(judge_arrival(listed, result.items, result.notes), result.code)
+        self.judge(judge_arrival(listed, result.items, result.notes, self.announced), result.code)
         return result
 
     def judge(self, arrival: Arrival, code: int) -> None:

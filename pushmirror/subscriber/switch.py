@@ -39,38 +39,27 @@ def look_staged(stage: bytes) -> Staged:
     return Staged(tuple(sorted(files)), directories)
 
 
-def put_in_place(
-    root: bytes, stage: bytes, ordered: Iterable[TreePath], staged: Staged, listed: frozenset[TreePath]
-) -> None:
-    """Rename the `ordered` staged files into `root`, then give each touched directory the attributes of its twin.
+def put_in_place(root: bytes, stage: bytes, ordered: Iterable[TreePath], staged: Staged) -> None:
+    """Rename the `ordered` staged files into `root`, then give each staged directory's attributes to its twin there.
 
-    Touched are those in which something was put or made, those that are new, and those among `listed`.
-
-    Directories that are missing are made first; a file or link that stands where a directory belongs is removed. No
-    directory may stand where a file belongs: whoever calls this has moved those aside. Raises OSError.
+    Staged are the directories above everything that was fetched: also where a name was only taken away, or what is new
+    in them is not mirrored, they have another time. Directories that are missing are made first; a file or link that
+    stands where a directory belongs is removed. No directory may stand where a file belongs: whoever calls this has
+    moved those aside. Raises OSError.
     """
-    touched = set(listed.intersection(staged.directories))
     with _Directories(root) as here, _Directories(stage) as there:
         for path in ordered:
             for above in reversed(tuple(ancestors(path))):
-                if here.make(above):
-                    touched.update((above, *_folder_of(above)))
+                here.make(above)
             parent, name = os.path.split(path)
             _rename(there.open(parent), here.open(parent), name)
-            touched.update(_folder_of(path))
         for directory in sorted(staged.directories):
-            if here.make(directory):
-                touched.update((directory, *_folder_of(directory)))
-        for directory in sorted(touched, key=lambda path: (-path.count(b"/"), path)):
+            here.make(directory)
+        for directory in sorted(staged.directories, key=lambda path: (-path.count(b"/"), path)):
             twin = staged.directories[directory]
             descriptor = here.open(directory)
             os.fchmod(descriptor, stat.S_IMODE(twin.st_mode))
             os.utime(descriptor, ns=(twin.st_atime_ns, twin.st_mtime_ns))
-
-
-def _folder_of(path: TreePath) -> tuple[TreePath, ...]:
-    """Return the directory right above `path`; nothing for the root, whose time the end of the job sets."""
-    return tuple(ancestors(path))[:1]
 
 
 def _rename(source: int, target: int, name: bytes) -> None:
@@ -113,17 +102,16 @@ class _Directories:
             oldest = next(iter(self._open))
             os.close(self._open.pop(oldest))
 
-    def make(self, path: TreePath) -> bool:
+    def make(self, path: TreePath) -> None:
         """Make the directory `path` where there is none, in the place of whatever else stands there.
 
-        Its parent is a directory. Returns whether it was made. Raises OSError.
+        Its parent is a directory. Raises OSError.
         """
         parent, name = self.open(os.path.dirname(path)), os.path.basename(path)
         try:
             if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                return False
+                return
             os.unlink(name, dir_fd=parent)
         except FileNotFoundError:
             pass
         os.mkdir(name, 0o755, dir_fd=parent)
-        return True

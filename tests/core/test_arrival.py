@@ -56,6 +56,14 @@ def test_arrival(listed: Any, items: Items, notes: Notes, missing: Any, incomple
     assert judge_arrival(tree_paths(*listed), items, notes) == expected
 
 
+@pytest.mark.parametrize(("announced", "missing"), [("d", ()), ("e", ("d/a",))])
+def test_what_stands_above_may_be_put_by_another_stage(announced: str, missing: tuple[str, ...]) -> None:
+    """A path below what is no directory any more is not waited for when that was announced; otherwise it is."""
+    notes = Notes(superseded=frozenset(tree_paths("d/a")))
+    arrival = judge_arrival(tree_paths("d/a"), make_items(), notes, frozenset(tree_paths(announced)))
+    assert arrival == Arrival(tree_paths(*missing))
+
+
 path_sets = st.frozensets(paths, max_size=5)
 
 
