@@ -164,7 +164,7 @@ class Index:
         """Forget a directory and all that is in it."""
         condition, values = _at_or_below(path)
         self._connection.execute(
-            f"DELETE FROM entries WHERE directory IN (SELECT id FROM directories WHERE {condition})",  # noqa: S608
+            f"DELETE FROM entries WHERE directory IN (SELECT id FROM directories WHERE {condition})",  # noqa: S608 - a condition of our own
             values,
         )
         self._connection.execute(f"DELETE FROM directories WHERE {condition}", values)  # noqa: S608  # a constant
