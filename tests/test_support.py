@@ -19,6 +19,8 @@ from tests.support.rsyncd import RsyncDaemon, parse_connection
 from tests.support.trees import ODD_NAMES, change_tree, make_tree, set_time, write
 from tests.support.waiting import NeverHappened, wait_until
 
+pytestmark = pytest.mark.slow
+
 TIME_NS = 1_700_000_000_123_456_789
 MIRROR_OPTIONS = ("-rlptH", "--safe-links", "--chmod=ug-s", "--modify-window=-1")
 SLEEPER = (sys.executable, "-c")

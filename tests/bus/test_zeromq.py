@@ -17,6 +17,8 @@ from pushmirror.bus.zeromq import FRAMES_PER_TURN, ZeroMQReceiver, ZeroMQSender
 from pushmirror.errors import StateError, UsageError
 from tests.bus.conftest import Spin
 
+pytestmark = pytest.mark.slow
+
 Seen = list[tuple[bytes, bytes]]
 PlainSocket = Callable[[int], "zmq.Socket[bytes]"]
 IMPATIENT: dict[str, Any] = {"check_seconds": 0.2}

@@ -16,6 +16,8 @@ from pushmirror.errors import UsageError
 from tests.support.processes import Program
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 # Each service is a function body; what it prints shows the order of events.
 PRELUDE = """
 import sys

@@ -24,6 +24,8 @@ from tests.support.rsyncd import RsyncDaemon
 from tests.support.trees import ODD_NAMES, write
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 Done = subprocess.CompletedProcess[bytes]
 LARGE_BYTES = 3_000_000
 SLOW = "--bwlimit=1000"  # about three seconds for the large file

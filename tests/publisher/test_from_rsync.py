@@ -19,6 +19,8 @@ from tests.support.compare import Item, items
 from tests.support.processes import clean_environment
 from tests.support.trees import ODD_NAMES, change_tree, make_tree, set_time, write
 
+pytestmark = pytest.mark.slow
+
 ARCHIVE = ("-aH", "--delete", "--modify-window=-1")
 
 

@@ -23,6 +23,8 @@ from tests.subscriber.conftest import Spin
 from tests.subscriber.upstream import TREE, paths
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SOURCE = parse_source("rsync://127.0.0.1/module/")
 NO_ARGUMENTS = Command(())
 GENEROUS = Limits(no_progress_s=60, wall_clock_s=None, output_bytes=10_000_000)

@@ -19,6 +19,8 @@ from tests.subscriber.following import Following
 from tests.subscriber.test_service_client import entry, lines, state_body
 from tests.subscriber.upstream import START_MS, TREE, RawService, Upstream, put
 
+pytestmark = pytest.mark.slow
+
 DOWN = Refusal(503, "out of order")
 RETRIES_SECONDS = 15.0
 LARGE = ChangeList(changed=tuple(TreePath(b"pool/%08d/%s" % (number, b"x" * 80)) for number in range(3000)))

@@ -11,6 +11,8 @@ from pushmirror.core.scanning import Scope
 from tests.publisher.detect.edits import KEPT, Editor, difference, look
 from tests.publisher.detect.scanned import KNOWN, THOROUGH, ScannedTree
 
+pytestmark = pytest.mark.slow
+
 SEQUENCES, FULL_SEQUENCES, ROUNDS = 20, 1500, 6
 
 
