@@ -31,11 +31,11 @@ from pushmirror.core.progress import Progress
 from pushmirror.core.source import parse_source
 from pushmirror.core.wire import canonical, compose, digest
 from pushmirror.errors import PushmirrorError, UsageError
+from pushmirror.http.questions import MAX_UPDATES
+from pushmirror.http.serving import MAX_BODY_BYTES
 from pushmirror.keys import PrivateKey, seal
 from pushmirror.publisher.detect import detector, run_announcer
 from pushmirror.publisher.detect.run_arguments import parse_call
-from pushmirror.publisher.questions import MAX_UPDATES
-from pushmirror.publisher.reports import MAX_REPORT_BYTES
 from pushmirror.settings.known import ANY_NAME, list_keys
 from pushmirror.settings.publisher import PublisherSettings
 from pushmirror.settings.subscriber import SubscriberSettings
@@ -124,7 +124,7 @@ def test_the_limits_are_those_of_the_program() -> None:
         messages.DEFAULT_HEARTBEAT_MS,
         paths.MAX_PATH_BYTES,
         paths.MAX_PART_BYTES,
-        MAX_REPORT_BYTES,
+        MAX_BODY_BYTES,
         MAX_UPDATES,
     ]
     found = set(map(int, re.findall(r"\d+", PROTOCOL)))

@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 
 from pushmirror.core.messages import STATE, format_state
 from pushmirror.core.model import TreeState
-from pushmirror.keys import PrivateKey, seal
-from pushmirror.publisher.identity import Identity
-from pushmirror.publisher.journal import Journal
-from pushmirror.publisher.journal_rows import UpdateRow
-from pushmirror.publisher.questions import (
+from pushmirror.http.answers import ASK_AGAIN, FOR_EVER, JSON, LINES_OF_JSON, NEVER, Answer, NoContent
+from pushmirror.http.questions import (
     ListQuestion,
     Question,
     Refusal,
@@ -19,30 +16,11 @@ from pushmirror.publisher.questions import (
     StateQuestion,
     UpdatesQuestion,
 )
+from pushmirror.keys import PrivateKey, seal
+from pushmirror.publisher.identity import Identity
+from pushmirror.publisher.journal import Journal
+from pushmirror.publisher.journal_rows import UpdateRow
 from pushmirror.publisher.reports import Reports
-
-JSON = "application/json"
-LINES_OF_JSON = "application/x-ndjson"
-
-FOR_EVER = "public, max-age=31536000, immutable"
-ASK_AGAIN = "no-cache"
-"""May be kept, and used again when the service says that it is still true; the next update makes it incomplete."""
-NEVER = "no-store"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer with content. `chunks` make up the body; `length_bytes` is known for all but streamed lines."""
-
-    content_type: str
-    cache_control: str
-    chunks: Iterator[bytes]
-    length_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class NoContent:
-    """What was sent was taken; there is nothing to tell."""
 
 
 @dataclass

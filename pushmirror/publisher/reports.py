@@ -12,15 +12,15 @@ from pushmirror.core.messages import kind_of, parse_report
 from pushmirror.core.model import Report
 from pushmirror.core.wire import Envelope, digest, open_envelope
 from pushmirror.errors import BadSignature, MalformedMessage
+from pushmirror.http.questions import Refusal
+from pushmirror.http.serving import MAX_BODY_BYTES
 from pushmirror.keys import verify_envelope
 from pushmirror.logs import Throttle
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.nodes import AuthorizedNodes
-from pushmirror.publisher.questions import Refusal
 
 _log = logging.getLogger(__name__)
 
-MAX_REPORT_BYTES = 16 * 1024
 REMEMBERED_REPORTS = 4096
 """So many reports are known again when they come a second time."""
 
@@ -66,7 +66,7 @@ class Reports:
         Raises StateError when the bus cannot be spoken to.
         """
         try:
-            envelope = open_envelope(body, max_bytes=MAX_REPORT_BYTES)
+            envelope = open_envelope(body, max_bytes=MAX_BODY_BYTES)
             report = self._believe(envelope)
         except MalformedMessage as error:
             return self._refuse(error)

@@ -10,15 +10,15 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from pushmirror.bus.zeromq import ZeroMQSender
 from pushmirror.control.server import ControlServer
+from pushmirror.http.listening import HttpService
+from pushmirror.http.serving import ServiceFactory
 from pushmirror.keys import load_private_key
 from pushmirror.publisher.announcer import Announcer
 from pushmirror.publisher.answers import Answers
 from pushmirror.publisher.detect.run_announcer import RunAnnouncer
 from pushmirror.publisher.detect.service import make_detection
-from pushmirror.publisher.http import ServiceFactory
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import JOURNAL_NAME, Journal, read_clock_ms
-from pushmirror.publisher.listening import HttpService
 from pushmirror.publisher.lock import DaemonLock
 from pushmirror.publisher.nodes import AuthorizedNodes
 from pushmirror.publisher.reports import Reports

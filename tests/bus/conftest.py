@@ -1,34 +1,7 @@
-"""A real reactor for the tests of the bus, turned by hand: it is not the global one, and nothing installs it."""
+"""What the tests of the bus share: a reactor that is turned by hand."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from tests.support.reactor import reactor, spin
 
-import pytest
-from twisted.internet.epollreactor import EPollReactor
-
-Spin = Callable[..., None]
-
-
-@pytest.fixture
-def reactor() -> Iterator[Any]:
-    reactor: Any = EPollReactor()
-    yield reactor
-    for call in reactor.getDelayedCalls():
-        call.cancel()
-    reactor.removeAll()
-
-
-@pytest.fixture
-def spin(reactor: Any) -> Spin:
-    """Turns the reactor until a condition holds; fails at the deadline."""
-
-    def turn_until(condition: Callable[[], object], deadline_seconds: float = 20) -> None:
-        deadline = time.monotonic() + deadline_seconds
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true in time"
-            reactor.iterate(0.01)
-
-    return turn_until
+__all__ = ["reactor", "spin"]

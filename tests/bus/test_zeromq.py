@@ -15,7 +15,7 @@ import zmq
 from pushmirror.bus.interface import Receiver, Sender
 from pushmirror.bus.zeromq import FRAMES_PER_TURN, ZeroMQReceiver, ZeroMQSender
 from pushmirror.errors import StateError, UsageError
-from tests.bus.conftest import Spin
+from tests.support.reactor import Spin
 
 pytestmark = pytest.mark.slow
 

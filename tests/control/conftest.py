@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pushmirror.control.client import ask
-from tests.bus.conftest import Spin, reactor, spin
+from tests.support.reactor import Spin, reactor, spin
 
 __all__ = ["reactor", "spin"]
 

@@ -17,8 +17,8 @@ from pushmirror.control.answers import Handler
 from pushmirror.control.limits import MAX_CONNECTIONS
 from pushmirror.control.server import ControlServer
 from pushmirror.errors import Refused, StateError, TimedOut, UsageError
-from tests.bus.conftest import Spin
 from tests.control.conftest import Ask
+from tests.support.reactor import Spin
 
 Start = Callable[..., ControlServer]
 

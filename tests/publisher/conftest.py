@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from twisted.internet.epollreactor import EPollReactor
 
 from pushmirror.keys import PrivateKey, generate_key_file, load_private_key
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
+from tests.support.reactor import reactor, spin
 
-Spin = Callable[..., None]
+__all__ = ["identity", "journal", "key", "reactor", "spin"]
 
 START_MS = 1_790_000_000_000
 
@@ -35,25 +33,3 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     journal = Journal(tmp_path / "journal.sqlite", clock_ms=lambda: START_MS)
     yield journal
     journal.close()
-
-
-@pytest.fixture
-def reactor() -> Iterator[Any]:
-    reactor: Any = EPollReactor()
-    yield reactor
-    for call in reactor.getDelayedCalls():
-        call.cancel()
-    reactor.removeAll()
-
-
-@pytest.fixture
-def spin(reactor: Any) -> Spin:
-    """Turns the reactor until a condition holds; fails at the deadline."""
-
-    def turn_until(condition: Callable[[], object], deadline_seconds: float = 20) -> None:
-        deadline = time.monotonic() + deadline_seconds
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true in time"
-            reactor.iterate(0.01)
-
-    return turn_until

@@ -20,17 +20,18 @@ from pushmirror.core.messages import format_report, parse_state, parse_update
 from pushmirror.core.model import ChangeList, Event, Head, Report
 from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import canonical, digest, open_envelope, open_envelope_object, parse_object
+from pushmirror.http.serving import MAX_BODY_BYTES, MAX_DISCARDED_BYTES, ServiceFactory
+from pushmirror.http.streaming import STALL_SECONDS, Stream
 from pushmirror.keys import PrivateKey, seal, verify_envelope
 from pushmirror.publisher.announcement import Announcement
 from pushmirror.publisher.answers import Answers
-from pushmirror.publisher.http import MAX_DISCARDED_BYTES, ServiceFactory
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import SentUpdate
 from pushmirror.publisher.nodes import AuthorizedNodes
-from pushmirror.publisher.reports import MAX_REPORT_BYTES, Reports
-from pushmirror.publisher.streaming import STALL_SECONDS, Stream
-from tests.publisher.conftest import START_MS, Spin
+from pushmirror.publisher.reports import Reports
+from tests.publisher.conftest import START_MS
+from tests.support.reactor import Spin
 
 SMALL = ChangeList(changed=(TreePath(b"odd\xff"), TreePath(b"pool/a")), deleted=(TreePath(b"gone"),))
 LARGE = ChangeList(changed=tuple(TreePath(b"pool/%08d/%s" % (number, b"x" * 80)) for number in range(40_000)))
@@ -291,7 +292,7 @@ def test_a_report_that_is_not_believed_is_refused_with_its_reason(site: Site) ->
     assert site.heard == []
 
 
-@pytest.mark.parametrize("size_bytes", [MAX_REPORT_BYTES + 1, 500_000])
+@pytest.mark.parametrize("size_bytes", [MAX_BODY_BYTES + 1, 500_000])
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_report_that_is_too_large_is_refused_without_being_kept(site: Site, size_bytes: int, declared: bool) -> None:
     """The limit holds for a declared length and for a body in chunks."""

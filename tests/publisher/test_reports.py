@@ -14,11 +14,12 @@ from pushmirror.core.messages import UPDATED, format_report, report_kind
 from pushmirror.core.model import Event, Report
 from pushmirror.core.wire import canonical
 from pushmirror.errors import KeyFileError
+from pushmirror.http.questions import Refusal
+from pushmirror.http.serving import MAX_BODY_BYTES
 from pushmirror.keys import PrivateKey, PublicKey, generate_key_file, load_private_key, seal
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.nodes import AuthorizedNodes
-from pushmirror.publisher.questions import Refusal
-from pushmirror.publisher.reports import MAX_REPORT_BYTES, REMEMBERED_REPORTS, Reports
+from pushmirror.publisher.reports import REMEMBERED_REPORTS, Reports
 from tests.publisher.conftest import START_MS
 
 REPORT = Report(Event.COMPLETED, "t2.example.net", "mirror.example.org", "debian", "1-00000000", 3, 3, "list", files=7)
@@ -100,7 +101,7 @@ def test_a_report_that_is_posted_again_is_taken_and_not_repeated(stage: Stage) -
         ("format", 400, lambda stage: b"[]"),
         ("format", 400, lambda stage: stage.seal()[:-20]),
         ("format", 400, lambda stage: b'{"a":' * 3000),
-        ("format", 400, lambda stage: change(stage.seal(), padding="x" * MAX_REPORT_BYTES)),
+        ("format", 400, lambda stage: change(stage.seal(), padding="x" * MAX_BODY_BYTES)),
         ("signature", 403, lambda stage: change(stage.seal(), signature=None)),
         ("signature", 403, lambda stage: change(stage.seal(), crypto="x509")),
         ("format", 400, lambda stage: change(stage.seal(), msg={"format": 1})),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from pushmirror.subscriber.ledger import Ledger
 from tests.subscriber.following import Following
 from tests.subscriber.upstream import IDENTITY, TREE, Upstream
+from tests.support.reactor import Spin, spin
 
-Spin = Callable[..., None]
+__all__ = ["spin"]
 
 
 @pytest.fixture(autouse=True)
@@ -45,19 +45,6 @@ def reactor() -> Iterator[Any]:
         call.cancel()
     reactor.removeAll()
     reactor.getThreadPool().stop()
-
-
-@pytest.fixture
-def spin(reactor: Any) -> Spin:
-    """Turns the reactor until a condition holds; fails at the deadline."""
-
-    def turn_until(condition: Callable[[], object], deadline_seconds: float = 20) -> None:
-        deadline = time.monotonic() + deadline_seconds
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true in time"
-            reactor.iterate(0.01)
-
-    return turn_until
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import make_parts
 from pushmirror.subscriber.records import NEVER, JobRecord, TreeRecord
 from pushmirror.subscriber.runner import Runner
-from tests.subscriber.conftest import Spin
 from tests.subscriber.upstream import PUBLISHER, Time, paths, put
+from tests.support.reactor import Spin
 
 EPOCH = "1700000000000-0123456789abcdef"
 SCRIPT = """#!/bin/sh

@@ -9,13 +9,12 @@ import pytest
 from pushmirror.core.messages import MAX_REASON_LENGTH, parse_report
 from pushmirror.core.model import Event, Report
 from pushmirror.core.wire import open_envelope, parse_object
+from pushmirror.http.questions import Refusal
 from pushmirror.keys import verify_envelope
-from pushmirror.publisher.questions import Refusal
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import NEVER, JobRecord
 from pushmirror.subscriber.reporter import Reporter
 from pushmirror.subscriber.service_client import ServiceClient
-from tests.subscriber.conftest import Spin
 from tests.subscriber.upstream import (
     ENVIRONMENT,
     NODE,
@@ -27,6 +26,7 @@ from tests.subscriber.upstream import (
     Time,
     Upstream,
 )
+from tests.support.reactor import Spin
 
 RECORD = JobRecord(7, TREE, "list", 3, START_MS, START_MS + 250, "done", 5, 2048, 1, 900, 0, None)
 

@@ -19,8 +19,8 @@ from pushmirror.core.source import Source, parse_source
 from pushmirror.errors import StateError
 from pushmirror.subscriber.lock import TreeLock
 from pushmirror.subscriber.runner import Limits, Runner, RunResult, clean_environment
-from tests.subscriber.conftest import Spin
 from tests.subscriber.upstream import TREE, paths
+from tests.support.reactor import Spin
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow

@@ -18,12 +18,11 @@ from pushmirror.core.model import ChangeList, Head, TreeState
 from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import MAX_MESSAGE_BYTES, canonical
 from pushmirror.errors import BadSignature, MalformedMessage, PushmirrorError, ServiceError
+from pushmirror.http.answers import Answer
+from pushmirror.http.questions import Question, Refusal, ReportQuestion, StateQuestion, UpdatesQuestion
 from pushmirror.keys import seal
-from pushmirror.publisher.answers import Answer
-from pushmirror.publisher.questions import Question, Refusal, ReportQuestion, StateQuestion, UpdatesQuestion
 from pushmirror.subscriber import service_client
 from pushmirror.subscriber.service_client import FetchedUpdate, HistoryGone, ServiceClient
-from tests.subscriber.conftest import Spin
 from tests.subscriber.upstream import (
     ENVIRONMENT,
     OTHER_TREE,
@@ -36,6 +35,7 @@ from tests.subscriber.upstream import (
     make_key,
     put,
 )
+from tests.support.reactor import Spin
 
 LARGE = ChangeList(changed=tuple(TreePath(b"pool/%08d/%s" % (number, b"x" * 80)) for number in range(3000)))
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"

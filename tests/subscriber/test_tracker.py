@@ -9,15 +9,15 @@ import pytest
 
 from pushmirror.core.model import ChangeList, Head
 from pushmirror.core.paths import TreePath
-from pushmirror.publisher.answers import Answer
-from pushmirror.publisher.questions import Question, Refusal, StateQuestion, UpdatesQuestion
+from pushmirror.http.answers import Answer
+from pushmirror.http.questions import Question, Refusal, StateQuestion, UpdatesQuestion
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import NEVER
 from pushmirror.subscriber.tracker import FIRST_CONTACT_S
-from tests.subscriber.conftest import Spin
 from tests.subscriber.following import Following
 from tests.subscriber.test_service_client import entry, lines, state_body
 from tests.subscriber.upstream import START_MS, TREE, RawService, Upstream, put
+from tests.support.reactor import Spin
 
 pytestmark = pytest.mark.slow
 

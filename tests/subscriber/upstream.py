@@ -16,15 +16,16 @@ from pushmirror.core.messages import HEARTBEAT, UPDATED, format_heartbeat, topic
 from pushmirror.core.model import ChangeList, Head, Heartbeat
 from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import open_envelope
+from pushmirror.http.answers import Answer, NoContent
+from pushmirror.http.questions import Question, Refusal
+from pushmirror.http.serving import ServiceFactory
 from pushmirror.keys import PrivateKey, generate_key_file, load_private_key, seal
 from pushmirror.publisher.announcement import Announcement
-from pushmirror.publisher.answers import Answer, Answers, NoContent
-from pushmirror.publisher.http import ServiceFactory
+from pushmirror.publisher.answers import Answers
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import SentUpdate, UpdateRow
 from pushmirror.publisher.nodes import AuthorizedNodes
-from pushmirror.publisher.questions import Question, Refusal
 from pushmirror.publisher.reports import Reports
 
 PUBLISHER = "t1.example.org"

@@ -16,13 +16,17 @@ LAYERS = {
     "settings": 3,
     "bus": 3,
     "control": 3,
+    "http": 3,
     "publisher": 4,
     "subscriber": 4,
     "monitor": 4,
     "cli": 5,
     "__main__": 6,
 }
-SIDEWAYS = {("settings", "keys")}  # settings hold public keys
+SIDEWAYS = {
+    ("settings", "keys"),  # settings hold public keys
+    ("http", "settings"),  # the form of an address
+}
 
 PURE = {
     "__future__",

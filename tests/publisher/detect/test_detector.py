@@ -17,8 +17,7 @@ from pushmirror.publisher.detect.scan_lock import held_for_scan
 from pushmirror.publisher.detect.watch import PAUSE_SECONDS
 from pushmirror.settings.publisher import Detect
 from tests.publisher.detect.scanned import ScannedTree, names
-
-Spin = Callable[..., None]
+from tests.support.reactor import Spin
 
 
 class TimedReactor(Clock):

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from pushmirror.publisher.detect.watch import TreeWatch, advise_limit
-
-Spin = Callable[..., None]
+from tests.support.reactor import Spin
 
 
 class Watched:

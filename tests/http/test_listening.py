@@ -11,9 +11,9 @@ import pytest
 from twisted.internet.protocol import Factory, Protocol
 
 from pushmirror.errors import StateError
-from pushmirror.publisher.listening import HttpService
-from tests.publisher.conftest import Spin
+from pushmirror.http.listening import HttpService
 from tests.support.ports import accepts, free_port
+from tests.support.reactor import Spin
 
 
 class Open(Factory):

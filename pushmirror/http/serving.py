@@ -10,14 +10,15 @@ from twisted.internet.interfaces import IAddress
 from twisted.web.http import HTTPFactory, Request
 
 from pushmirror.errors import StateError
-from pushmirror.publisher.answers import Answer, Answers, NoContent
-from pushmirror.publisher.questions import Refusal, parse_request
-from pushmirror.publisher.reports import MAX_REPORT_BYTES
-from pushmirror.publisher.streaming import Stream
+from pushmirror.http.answers import Answer, Answerer, NoContent
+from pushmirror.http.questions import Refusal, parse_request
+from pushmirror.http.streaming import Stream
 
 _log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 60
+MAX_BODY_BYTES = 16 * 1024
+"""What is sent to the service is small: a report, or a signed header."""
 MAX_DISCARDED_BYTES = 1024 * 1024
 """So much of a body that is too large is read and thrown away, so that its sender gets to see the answer."""
 
@@ -27,7 +28,7 @@ _REFUSED_AT_ONCE = b"HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\
 class ServiceRequest(Request):
     """One request. A body above the limit of a report is never kept."""
 
-    def __init__(self, channel: Any, reactor: Any, answers: Answers) -> None:
+    def __init__(self, channel: Any, reactor: Any, answers: Answerer) -> None:
         super().__init__(channel)
         self._reactor = reactor
         self._answers = answers
@@ -37,7 +38,7 @@ class ServiceRequest(Request):
 
     @property
     def _too_large(self) -> bool:
-        return max(self._body_bytes, self._declared_bytes) > MAX_REPORT_BYTES
+        return max(self._body_bytes, self._declared_bytes) > MAX_BODY_BYTES
 
     def gotLength(self, length: int | None) -> None:
         """In place of Twisted's, which would put a large body into a file."""
@@ -69,7 +70,7 @@ class ServiceRequest(Request):
 
     def _decide(self) -> Answer | NoContent | Refusal:
         if self._too_large:
-            return Refusal(413, f"a request has at most {MAX_REPORT_BYTES} bytes")
+            return Refusal(413, f"a request has at most {MAX_BODY_BYTES} bytes")
         question = parse_request(self.method, self.path, self.args)
         if isinstance(question, Refusal):
             return question
@@ -117,7 +118,7 @@ class ServiceFactory(HTTPFactory):
 
     noisy = False
 
-    def __init__(self, reactor: Any, answers: Answers) -> None:
+    def __init__(self, reactor: Any, answers: Answerer) -> None:
         super().__init__(timeout=IDLE_SECONDS, reactor=reactor)
         self._answers = answers
 

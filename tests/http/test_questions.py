@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.web.http import parse_qs
 
-from pushmirror.publisher.questions import (
+from pushmirror.http.questions import (
     ListQuestion,
     Question,
     Refusal,
