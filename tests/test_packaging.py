@@ -22,6 +22,7 @@ from tests.support.processes import REPOSITORY
 
 SCRIPTS = ["scripts/setup", "scripts/demo", "scripts/check", "scripts/test", ".ci/run"]
 DISTRIBUTION_OF = {
+    "OpenSSL": "pyOpenSSL",
     "zmq": "pyzmq",
     "yaml": "pyyaml",
     "pydantic_core": "pydantic",

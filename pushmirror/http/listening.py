@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 import errno
+import socket
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 
 from pushmirror.errors import StateError
+from pushmirror.http.certificate import Certificate
+from pushmirror.http.visitors import Visitors
 from pushmirror.settings.endpoints import split_host_and_port
 
 MAX_CONNECTIONS = 1000
 BACKLOG = 128
+UNSENT_BYTES = 128 * 1024
+"""So much of an answer the kernel takes before it can send it. Otherwise it takes megabytes for each connection, and a
+client that has stopped reading looks like one that takes what it is given."""
 
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+READ_BYTES = 8 * 1024
+"""Read of one connection before others have their turn: in eight times as much there is room for an eightfold work."""
 
 
 class HttpService(Service):
     """Serves `factory` at `address` (``http://HOST:PORT``; ``*`` is every address) while it runs.
 
-    `startService` raises StateError when it cannot listen there.
+    With a `certificate` over TLS; `visitors` say how many connections a client may have. `startService` raises
+    StateError when it cannot listen there.
     """
 
-    def __init__(self, reactor: Any, address: str, factory: Any) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        address: str,
+        factory: Any,
+        visitors: Visitors | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
         self._reactor = reactor
         self._address = address
-        self._connections = _Connections(factory)
+        creator: Any = certificate
+        secured: Any = factory if certificate is None else TLSMemoryBIOFactory(creator, False, factory, reactor)
+        self._connections = _Connections(secured, visitors or Visitors(reactor))
         self._port: Any = None
 
     def startService(self) -> None:
@@ -38,6 +61,8 @@ class HttpService(Service):
             self._port = self._listen(host, port)
         except CannotListenError as error:
             raise StateError(f"{self._address}: {_explain(error)}") from error
+        # Connections inherit it.
+        self._port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         super().startService()  # type: ignore[no-untyped-call]  # Twisted has no annotation there
 
     def _listen(self, host: str, port: int) -> Any:
@@ -62,22 +87,43 @@ class HttpService(Service):
         return stopped
 
 
-class _Connections(WrappingFactory[ProtocolWrapper]):
+class _Connections(WrappingFactory["_Connection"]):
     """Keeps the connections of another factory, to bound their number and to end them."""
 
     noisy = False
 
-    def __init__(self, factory: Any) -> None:
+    def __init__(self, factory: Any, visitors: Visitors) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+        self._visitors = visitors
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if len(self.protocols) >= MAX_CONNECTIONS:
+        """Return None, which closes the connection at once, for one that is too much."""
+        host = str(getattr(addr, "host", ""))
+        if len(self.protocols) >= MAX_CONNECTIONS or not self._visitors.connect(host):
             return None
-        return super().buildProtocol(addr)
+        return _Connection(self, self.wrappedFactory.buildProtocol(addr), self._visitors, host)
 
     def abort(self) -> None:
         for connection in tuple(self.protocols):
             connection.transport.abortConnection()
+
+
+class _Connection(ProtocolWrapper):
+    def __init__(self, factory: Any, wrapped: Any, visitors: Visitors, host: str) -> None:
+        super().__init__(factory, wrapped)
+        self._visitors = visitors
+        self._host = host
+
+    def makeConnection(self, transport: Any) -> None:
+        transport.bufferSize = READ_BYTES
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        channel = self.wrappedProtocol
+        while isinstance(channel, ProtocolWrapper):  # TLS
+            channel = channel.wrappedProtocol
+        self._visitors.disconnect(self._host, wasted=getattr(channel, "whole_requests", 1) == 0)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
 
 
 def _explain(error: CannotListenError) -> str:

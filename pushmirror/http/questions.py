@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pushmirror.core.messages import NAME
 from pushmirror.core.wire import MAX_INTEGER
 
-MAX_UPDATES = 1000
+MAX_UPDATES = 10_000
 """Updates in one answer; a client asks again after the last of them."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -50,6 +50,11 @@ class ReportQuestion:
 
 
 @dataclass(frozen=True)
+class HeaderQuestion:
+    """A signed update to be held against the journal; it is the body of the request."""
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why there is no answer: the HTTP status, and one line for whoever asked."""
 
@@ -57,7 +62,7 @@ class Refusal:
     text: str
 
 
-Question = UpdatesQuestion | ListQuestion | StateQuestion | ReportQuestion
+Question = UpdatesQuestion | ListQuestion | StateQuestion | ReportQuestion | HeaderQuestion
 Arguments = Mapping[bytes, list[bytes]]
 
 _NOT_FOUND = Refusal(404, "there is nothing at this address")
@@ -68,6 +73,8 @@ def parse_request(method: bytes, path: bytes, arguments: Arguments) -> Question 
     parts = path.decode("latin-1").split("/")[1:]
     if parts == ["v1", "reports"]:
         return ReportQuestion() if method == b"POST" else Refusal(405, "a report is sent with POST")
+    if parts == ["v1", "headers"]:
+        return HeaderQuestion() if method == b"POST" else Refusal(405, "a header is sent with POST")
     if parts[:2] != ["v1", "trees"] or not 3 <= len(parts) <= 5 or not NAME.fullmatch(parts[2]):
         return _NOT_FOUND
     if method not in (b"GET", b"HEAD"):

@@ -9,16 +9,20 @@ from typing import Any
 from twisted.internet.interfaces import IAddress
 from twisted.web.http import HTTPFactory, Request
 
+from pushmirror.core.wire import MAX_INLINE_BYTES
 from pushmirror.errors import StateError
 from pushmirror.http.answers import Answer, Answerer, NoContent
+from pushmirror.http.channel import ServiceChannel
 from pushmirror.http.questions import Refusal, parse_request
 from pushmirror.http.streaming import Stream
+from pushmirror.http.visitors import Visit, Visitors
 
 _log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 60
 MAX_BODY_BYTES = 16 * 1024
-"""What is sent to the service is small: a report, or a signed header."""
+"""What is sent to the service is small: a report."""
+MAX_HEADER_BYTES = MAX_INLINE_BYTES
+"""A signed header is sent with the list that travels in it."""
 MAX_DISCARDED_BYTES = 1024 * 1024
 """So much of a body that is too large is read and thrown away, so that its sender gets to see the answer."""
 
@@ -26,19 +30,23 @@ _REFUSED_AT_ONCE = b"HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\
 
 
 class ServiceRequest(Request):
-    """One request. A body above the limit of a report is never kept."""
+    """One request. A body that is too large is never kept."""
 
-    def __init__(self, channel: Any, reactor: Any, answers: Answerer) -> None:
+    def __init__(self, channel: Any, reactor: Any, answers: Answerer, visitors: Visitors) -> None:
         super().__init__(channel)
         self._reactor = reactor
         self._answers = answers
+        self._visitors = visitors
+        self._visit: Visit | None = None
+        self._answering: Any = None
         self._body = BytesIO()
-        self._body_bytes = 0
+        self.body_bytes = 0
         self._declared_bytes = 0
 
     @property
     def _too_large(self) -> bool:
-        return max(self._body_bytes, self._declared_bytes) > MAX_BODY_BYTES
+        # What is asked for is not known before all of the body is here.
+        return max(self.body_bytes, self._declared_bytes) > MAX_HEADER_BYTES
 
     def gotLength(self, length: int | None) -> None:
         """In place of Twisted's, which would put a large body into a file."""
@@ -51,14 +59,47 @@ class ServiceRequest(Request):
             self.loseConnection()  # type: ignore[no-untyped-call]  # nor there
 
     def handleContentChunk(self, data: bytes) -> None:
-        self._body_bytes += len(data)
+        self.body_bytes += len(data)
         if not self._too_large:
             self._body.write(data)
-        elif self._body_bytes > MAX_DISCARDED_BYTES and self.transport is not None:
+        elif self.body_bytes > MAX_DISCARDED_BYTES and self.transport is not None:
             self.transport.abortConnection()
 
     def process(self) -> None:
-        """Answer; called by Twisted when the request is complete."""
+        """Called by Twisted when the request is complete. It is answered in the next turn of the reactor, so that those
+        who send a thousand requests in one go have one of them answered while everybody else has one."""
+        self._visit = self._visitors.visit(self)
+        if self._visit.wait_s:
+            self._turn_away(self._visit.wait_s)
+        else:
+            self._answering = self._reactor.callLater(0, self._answer)
+
+    def connectionLost(self, reason: Any) -> None:
+        if self._answering is not None and self._answering.active():
+            self._answering.cancel()
+        self._end_visit()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+
+    def finish(self) -> None:
+        self._end_visit()
+        super().finish()  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+
+    def write(self, data: bytes) -> None:
+        if self._visit is not None:
+            self._visit.sent(len(data))
+        super().write(data)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+
+    def _end_visit(self) -> None:
+        if self._visit is not None:
+            self._visit.end()
+
+    def _turn_away(self, wait_s: int) -> None:
+        self._set("Retry-After", str(wait_s))
+        self._set("Connection", "close")
+        self.channel.persistent = False
+        self._refuse(Refusal(429, f"too much was asked from this address; try again in {wait_s} seconds"))
+
+    def _answer(self) -> None:
         try:
             self._respond(self._decide())
         except StateError as error:
@@ -69,8 +110,9 @@ class ServiceRequest(Request):
             self._refuse(Refusal(500, "the publisher failed to answer; its log says why"))
 
     def _decide(self) -> Answer | NoContent | Refusal:
-        if self._too_large:
-            return Refusal(413, f"a request has at most {MAX_BODY_BYTES} bytes")
+        limit_bytes = MAX_HEADER_BYTES if self.path == b"/v1/headers" else MAX_BODY_BYTES
+        if self._too_large or self.body_bytes > limit_bytes:
+            return Refusal(413, f"a request has at most {limit_bytes} bytes")
         question = parse_request(self.method, self.path, self.args)
         if isinstance(question, Refusal):
             return question
@@ -93,7 +135,7 @@ class ServiceRequest(Request):
         if self.method == b"HEAD":
             self._end(b"")
         else:
-            Stream(self._reactor, self, answer.chunks).start()
+            Stream(self._reactor, self, answer.chunks, self._visitors.limits).start()
 
     def _refuse(self, refusal: Refusal) -> None:
         body = f"{refusal.text}\n".encode()
@@ -102,29 +144,32 @@ class ServiceRequest(Request):
         self._set("Cache-Control", "no-store")
         self._set("Content-Length", str(len(body)))
         if refusal.status == 405:
-            self._set("Allow", "POST" if self.path == b"/v1/reports" else "GET, HEAD")
+            self._set("Allow", "POST" if self.path in (b"/v1/reports", b"/v1/headers") else "GET, HEAD")
         self._end(body)
 
     def _end(self, body: bytes) -> None:
-        self.write(body)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
-        self.finish()  # type: ignore[no-untyped-call]  # nor there
+        self.write(body)
+        self.finish()
 
     def _set(self, name: str, value: str) -> None:
         self.responseHeaders.setRawHeaders(name, [value])
 
 
 class ServiceFactory(HTTPFactory):
-    """Makes a `ServiceRequest` of every request, on connections that may not idle for ever."""
+    """Makes a `ServiceRequest` of every request. What clients may have is for the `visitors` to say."""
 
     noisy = False
+    protocol = ServiceChannel  # type: ignore[assignment]  # Twisted's own would speak HTTP/2 as well
 
-    def __init__(self, reactor: Any, answers: Answerer) -> None:
-        super().__init__(timeout=IDLE_SECONDS, reactor=reactor)
+    def __init__(self, reactor: Any, answers: Answerer, visitors: Visitors | None = None) -> None:
+        super().__init__(timeout=None, reactor=reactor)  # type: ignore[arg-type]  # None is taken: see its `timeOut`
+        self.visitors = visitors or Visitors(reactor)
         self._answers = answers
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         channel: Any = super().buildProtocol(addr)
-        channel.requestFactory = lambda channel, *_: ServiceRequest(channel, self.reactor, self._answers)
+        channel.reactor, channel.limits = self.reactor, self.visitors.limits
+        channel.requestFactory = lambda channel, *_: ServiceRequest(channel, self.reactor, self._answers, self.visitors)
         return channel
 
     def log(self, request: Request) -> None:

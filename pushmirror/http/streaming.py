@@ -1,66 +1,64 @@
-"""Writes an answer piece by piece, no faster than the client reads it; one that stops reading is cut off."""
+"""Writes an answer piece by piece, no faster than the client takes it; one that takes too long is cut off."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
+
+from pushmirror.core.limits import Limits
 
 _log = logging.getLogger(__name__)
 
-TURN_BYTES = 64 * 1024
-"""Written in one turn of the reactor, before others have theirs."""
-
-STALL_SECONDS = 60.0
-"""A client that has read nothing for so long is disconnected."""
+PIECE_BYTES = 64 * 1024
+"""Written in one turn of the reactor, before others have theirs; and what a client has to take in `Limits.stall_s`."""
 
 
 class Stream:
     """Feeds `chunks` to a request (an IPushProducer, which the transport pauses while its buffer is full)."""
 
-    def __init__(self, reactor: Any, request: Any, chunks: Iterator[bytes]) -> None:
+    def __init__(self, reactor: Any, request: Any, chunks: Iterator[bytes], limits: Limits) -> None:
         self._reactor = reactor
         self._request = request
-        self._chunks = chunks
+        self._pieces = _cut(chunks)
+        self._limits = limits
         self._paused = True
         self._writing: Any = None
         self._stalling: Any = None
+        self._ending: Any = None
 
     def start(self) -> None:
         """Begin to write; the request is finished at the end."""
+        self._ending = self._reactor.callLater(self._limits.answer_s, self._cut_off)
         self._request.registerProducer(self, True)
         self.resumeProducing()
 
     def resumeProducing(self) -> None:
         self._paused = False
-        self._cancel()
+        _cancel(self._writing, self._stalling)
         self._writing = self._reactor.callLater(0, self._write)
 
     def pauseProducing(self) -> None:
         self._paused = True
-        self._cancel()
-        self._stalling = self._reactor.callLater(STALL_SECONDS, self._cut_off)
+        _cancel(self._writing, self._stalling)
+        self._stalling = self._reactor.callLater(self._limits.stall_s, self._cut_off)
 
     def stopProducing(self) -> None:
-        """The client has gone."""
+        """The client has gone; what makes the answer is let go."""
         self._paused = True
-        self._cancel()
-
-    def _cancel(self) -> None:
-        for call in (self._writing, self._stalling):
-            if call is not None and call.active():
-                call.cancel()
+        self._pieces.close()
+        _cancel(self._writing, self._stalling, self._ending)
 
     def _write(self) -> None:
         written_bytes = 0
         try:
-            while not self._paused and written_bytes < TURN_BYTES:
-                chunk = next(self._chunks, None)
-                if chunk is None:
+            while not self._paused and written_bytes < PIECE_BYTES:
+                piece = next(self._pieces, None)
+                if piece is None:
                     self._finish()
                     return
-                self._request.write(chunk)
-                written_bytes += len(chunk)
+                self._request.write(piece)
+                written_bytes += len(piece)
         except Exception:
             # The status line is out: only a connection that breaks off tells the client that this is not all.
             _log.exception("an answer could not be completed")
@@ -70,10 +68,29 @@ class Stream:
             self._writing = self._reactor.callLater(0, self._write)
 
     def _finish(self) -> None:
-        self._paused = True
+        self.stopProducing()
         self._request.unregisterProducer()
         self._request.finish()
 
     def _cut_off(self) -> None:
         self.stopProducing()
         self._request.transport.abortConnection()
+
+
+def _cut(chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
+    """Yield the same in pieces of one size: each write costs as much as some kilobytes, and updates are shorter."""
+    piece = bytearray()
+    for chunk in chunks:
+        for start in range(0, len(chunk), PIECE_BYTES):
+            piece += chunk[start : start + PIECE_BYTES]
+            if len(piece) >= PIECE_BYTES:
+                yield bytes(piece[:PIECE_BYTES])
+                del piece[:PIECE_BYTES]
+    if piece:
+        yield bytes(piece)
+
+
+def _cancel(*calls: Any) -> None:
+    for call in calls:
+        if call is not None and call.active():
+            call.cancel()

@@ -33,3 +33,12 @@ def test_clock_that_goes_back() -> None:
     assert bucket.take(100.0)
     assert not bucket.take(50.0)
     assert bucket.take(51.0)
+
+
+def test_what_is_spent_is_owed() -> None:
+    """More can be spent than there is; the wait is for what is owed and for one token."""
+    bucket = TokenBucket(per_second=10.0, burst=5, now_s=0.0)
+    assert bucket.wait_s(0.0) == 0
+    bucket.spend(25, 0.0)
+    assert bucket.wait_s(0.0) == 2.1
+    assert not bucket.take(2.0) and bucket.wait_s(2.05) > 0 and bucket.take(2.15)

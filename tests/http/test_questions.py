@@ -6,6 +6,7 @@ import pytest
 from twisted.web.http import parse_qs
 
 from pushmirror.http.questions import (
+    HeaderQuestion,
     ListQuestion,
     Question,
     Refusal,
@@ -30,12 +31,13 @@ def ask(method: bytes, address: bytes) -> Question | Refusal:
         (b"HEAD", b"/v1/trees/t?nonce=abcdefgh", StateQuestion("t", "abcdefgh")),
         (b"GET", b"/v1/trees/debian-12.x_y?nonce=" + b"Az09_-" * 10, StateQuestion("debian-12.x_y", "Az09_-" * 10)),
         (b"GET", b"/v1/trees/t/lists/" + b"a0" * 32, ListQuestion("t", "a0" * 32)),
-        (b"GET", b"/v1/trees/t/updates?epoch=%s&after=0" % EPOCH.encode(), UpdatesQuestion("t", EPOCH, 0, 1000)),
+        (b"GET", b"/v1/trees/t/updates?epoch=%s&after=0" % EPOCH.encode(), UpdatesQuestion("t", EPOCH, 0, 10_000)),
         (b"GET", b"/v1/trees/t/updates?epoch=1-a&after=7&limit=3", UpdatesQuestion("t", "1-a", 7, 3)),
-        (b"GET", b"/v1/trees/t/updates?epoch=1-a&after=7&limit=5000", UpdatesQuestion("t", "1-a", 7, 1000)),
+        (b"GET", b"/v1/trees/t/updates?epoch=1-a&after=7&limit=50000", UpdatesQuestion("t", "1-a", 7, 10_000)),
         (b"GET", b"/v1/trees/t/updates?later=1&epoch=1-a&after=9223372036854775807",
-         UpdatesQuestion("t", "1-a", 2**63 - 1, 1000)),
+         UpdatesQuestion("t", "1-a", 2**63 - 1, 10_000)),
         (b"POST", b"/v1/reports", ReportQuestion()),
+        (b"POST", b"/v1/headers", HeaderQuestion()),
     ],
 )  # fmt: skip
 def test_what_the_protocol_knows_is_understood(method: bytes, address: bytes, question: Question) -> None:
@@ -64,6 +66,8 @@ def test_what_the_protocol_knows_is_understood(method: bytes, address: bytes, qu
         (b"GET", b"/v1/trees/\xff?nonce=abcdefgh", 404),
         (b"GET", b"/v1/reports", 405),
         (b"PUT", b"/v1/reports", 405),
+        (b"GET", b"/v1/headers", 405),
+        (b"POST", b"/v1/headers/1", 404),
         (b"POST", b"/v1/trees/t?nonce=abcdefgh", 405),
         (b"DELETE", b"/v1/trees/t/updates", 405),
         (b"GET", b"/v1/trees/t", 400),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,20 +16,22 @@ import pytest
 from twisted.internet.task import Clock
 
 from pushmirror.bus.memory import MemoryBus
+from pushmirror.core.limits import Limits
 from pushmirror.core.lists import list_digest, parse_changes
 from pushmirror.core.messages import format_report, parse_state, parse_update
 from pushmirror.core.model import ChangeList, Event, Head, Report
 from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import canonical, digest, open_envelope, open_envelope_object, parse_object
-from pushmirror.http.serving import MAX_BODY_BYTES, MAX_DISCARDED_BYTES, ServiceFactory
-from pushmirror.http.streaming import STALL_SECONDS, Stream
+from pushmirror.http.serving import MAX_BODY_BYTES, MAX_DISCARDED_BYTES, MAX_HEADER_BYTES, ServiceFactory
+from pushmirror.http.streaming import PIECE_BYTES, Stream
 from pushmirror.keys import PrivateKey, seal, verify_envelope
+from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.announcement import Announcement
 from pushmirror.publisher.answers import Answers
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import SentUpdate
-from pushmirror.publisher.nodes import AuthorizedNodes
+from pushmirror.publisher.proofs import Proofs
 from pushmirror.publisher.reports import Reports
 from tests.publisher.conftest import START_MS
 from tests.support.reactor import Spin
@@ -68,11 +71,22 @@ class Site:
             sender=bus.sender(),
             clock_ms=lambda: START_MS,
         )
-        self.answers = Answers(journal, key, self.identity, ("debian", "fedora"), reports, lambda: START_MS)
+        self.renewed = 0
+        proofs = Proofs(
+            journal=journal,
+            key=key.public,
+            identity=self.identity,
+            clock_ms=lambda: START_MS,
+            renewed=self._count_renewal,
+        )
+        self.answers = Answers(journal, key, self.identity, ("debian", "fedora"), reports, proofs, lambda: START_MS)
         self.port = reactor.listenTCP(0, ServiceFactory(reactor, self.answers), interface="127.0.0.1")
         self.address = ("127.0.0.1", self.port.getHost().port)
         self._spin = spin
         self._pool = ThreadPoolExecutor(4)
+
+    def _count_renewal(self) -> None:
+        self.renewed += 1
 
     def announce(self, *lists: ChangeList | None, tree: str = "debian", sent: bool = True) -> None:
         for changes in lists:
@@ -164,13 +178,12 @@ def test_what_is_not_sent_yet_is_not_told(site: Site) -> None:
     assert site.ask(f"/v1/trees/debian/lists/{list_digest(LARGE)}").status == 404
 
 
-def test_more_than_a_thousand_updates_take_a_second_question(site: Site) -> None:
-    """One answer has a thousand updates at most; the next question goes on after the last of them."""
-    site.announce(*[None] * 1003)
-    site.announce()  # marks what is left, as one call marks a thousand
-    first = [line["update"]["msg"]["serial"] for line in site.updates(0, "&limit=9999").lines()]
+def test_a_long_history_takes_several_questions(site: Site) -> None:
+    """One answer has as many updates as were asked for; the next question goes on after the last of them."""
+    site.announce(*[None] * 13)
+    first = [line["update"]["msg"]["serial"] for line in site.updates(0, "&limit=10").lines()]
     second = [line["update"]["msg"]["serial"] for line in site.updates(first[-1]).lines()]
-    assert first + second == list(range(1, 1004)) and len(first) == 1000
+    assert first + second == list(range(1, 14)) and len(first) == 10
 
 
 def test_updates_of_another_epoch_are_gone(site: Site) -> None:
@@ -225,6 +238,7 @@ def test_a_tree_that_is_not_published_is_not_found(site: Site, path: str) -> Non
         ("/v1/trees/debian", "GET", 400),
         ("/v1/trees/debian?nonce=12345678", "POST", 405),
         ("/v1/reports", "GET", 405),
+        ("/v1/headers", "GET", 405),
         ("/v1/trees/debian/updates?epoch=x&after=-1", "GET", 400),
         ("/v1/trees/debian/updates?epoch=x&after=" + "9" * 3000, "GET", 400),
     ],
@@ -254,11 +268,12 @@ def test_head_is_get_without_a_body(site: Site, address: str) -> None:
 def test_a_connection_can_be_kept_for_several_questions(site: Site) -> None:
     """A client that has much to fetch needs one connection."""
     site.announce(SMALL, LARGE)
+    epoch = site.journal.epoch
 
     def ask_thrice() -> list[int]:
         client = http.client.HTTPConnection(*site.address, timeout=15)
         statuses = []
-        for path in (f"updates?epoch={site.journal.epoch}&after=0", f"lists/{list_digest(LARGE)}", "nonsense"):
+        for path in (f"updates?epoch={epoch}&after=0", f"lists/{list_digest(LARGE)}", "nonsense"):
             client.request("GET", f"/v1/trees/debian/{path}")
             answer = client.getresponse()
             answer.read()
@@ -298,6 +313,36 @@ def test_a_report_that_is_too_large_is_refused_without_being_kept(site: Site, si
     """The limit holds for a declared length and for a body in chunks."""
     body: Any = b"x" * size_bytes if declared else iter([b"x" * 1000] * (size_bytes // 1000 + 1))
     assert site.ask("/v1/reports", "POST", body).status == 413
+
+
+def test_a_header_that_is_shown_is_held_against_the_journal(site: Site) -> None:
+    """One that the journal holds changes nothing; one that it cannot have had gives it a new epoch, once."""
+    site.announce(SMALL)
+    (row,) = site.journal.updates_after("debian", 0, 1)
+    before = site.journal.epoch
+    assert (site.ask("/v1/headers", "POST", row.envelope()).status, site.journal.epoch) == (204, before)
+    message = parse_object(row.signed, max_bytes=1 << 20)
+    later = {**message["msg"], "serial": 2, "previous": 1, "previous_digest": "0" * 64}
+    body = seal(site.identity.compose("tree.updated", later, at_ms=START_MS, counter=2), site.key)
+    assert site.ask("/v1/headers", "POST", body.replace(b'"serial":2', b'"serial":3')).status == 403
+    assert (site.renewed, site.journal.epoch) == (0, before)
+    for _ in range(2):
+        assert site.ask("/v1/headers", "POST", body).status == 204
+    assert site.renewed == 1 and site.journal.epoch != before
+    assert site.ask(f"/v1/trees/debian/updates?epoch={before}&after=0").status == 410
+    state = site.ask("/v1/trees/debian?nonce=12345678")
+    assert parse_state(state.json()["msg"]).head == Head(site.journal.epoch, 0, None)
+
+
+def test_a_header_may_be_as_long_as_its_inline_list_makes_it(site: Site) -> None:
+    """Its limit is that of a message with a list; beyond that it is refused like a report that is too large."""
+    paths = tuple(TreePath(b"%06d/%s" % (number, b"x" * 90)) for number in range(600))
+    site.announce(ChangeList(changed=paths))
+    (row,) = site.journal.updates_after("debian", 0, 1)
+    assert row.inline and len(row.envelope()) > 3 * MAX_BODY_BYTES
+    assert site.ask("/v1/headers", "POST", row.envelope()).status == 204
+    assert site.ask("/v1/headers", "POST", b"x" * (MAX_HEADER_BYTES + 1)).status == 413
+    assert site.ask("/v1/reports", "POST", row.envelope()).status == 413
 
 
 def talk(site: Site, request: bytes, *, read_bytes: int = 1 << 20) -> bytes:
@@ -350,14 +395,45 @@ def test_bytes_that_are_no_request_harm_nobody(site: Site, request_line: bytes) 
     assert site.ask("/v1/trees/debian?nonce=12345678").status == 200
 
 
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET /v1/trees/debian?nonce=12345678 HTTP/1.0", 200),
+        (b"HEAD /v1/trees/debian?nonce=12345678 HTTP/1.0", 200),
+        (b"GET http://elsewhere.example/v1/trees/debian?nonce=12345678 HTTP/1.0", 404),
+        (b"GET //v1/trees/debian?nonce=12345678 HTTP/1.0", 404),
+        (b"GET /v1/trees/../trees/debian?nonce=12345678 HTTP/1.0", 404),
+        (b"OPTIONS * HTTP/1.0", 404),
+        (b"CONNECT elsewhere.example:443 HTTP/1.0", 404),
+        (b"BREW /v1/trees/debian?nonce=12345678 HTTP/1.0", 405),
+    ],
+)
+def test_odd_forms_of_a_request_get_a_plain_answer(site: Site, request_line: bytes, status: int) -> None:
+    """Old versions, other methods, and the forms of a request that are for proxies: this is none."""
+    head, _, body = site.run(talk, site, request_line + b"\r\n\r\n").partition(b"\r\n\r\n")
+    assert head.split()[1] == str(status).encode()
+    assert (body == b"") == request_line.startswith(b"HEAD")
+
+
+def test_requests_that_come_all_at_once_are_answered_in_their_order(site: Site) -> None:
+    """Pipelining works, one answer after the other."""
+    site.announce(SMALL)
+    asked = [f"/v1/trees/debian?nonce=12345678-{number:04}" for number in range(300)]
+    requests = [f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in asked]
+    answers = site.run(talk, site, "".join(requests).encode() + b"GET / HTTP/1.0\r\n\r\n")
+    assert re.findall(rb'"nonce":"12345678-(\d+)"', answers) == [b"%04d" % number for number in range(300)]
+
+
 def test_a_slow_client_gets_everything_and_holds_up_nobody(site: Site) -> None:
     """A client that reads slowly gets everything, and others are served meanwhile."""
     site.announce(*[ChangeList(changed=LARGE.changed[number:]) for number in range(2)])
 
+    epoch = site.journal.epoch
+
     def start() -> socket.socket:
         connection = socket.create_connection(site.address, timeout=15)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        connection.sendall(f"GET /v1/trees/debian/updates?epoch={site.journal.epoch}&after=0 HTTP/1.0\r\n\r\n".encode())
+        connection.sendall(f"GET /v1/trees/debian/updates?epoch={epoch}&after=0 HTTP/1.0\r\n\r\n".encode())
         return connection
 
     slow: socket.socket = site.run(start)
@@ -381,9 +457,11 @@ class Transport:
 
 
 class Request:
-    """What a stream writes to, in the form of Twisted's requests; full after the first write, as a buffer can be."""
+    """What a stream writes to, in the form of Twisted's requests; full after the first write, as a buffer can be, or
+    after each."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, always_full: bool = False) -> None:
+        self.always_full = always_full
         self.transport = Transport()
         self.written: list[bytes] = []
         self.ended = False
@@ -397,19 +475,22 @@ class Request:
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
-        if len(self.written) == 1:
+        if self.always_full or len(self.written) == 1:
             self.producer.pauseProducing()
 
     def finish(self) -> None:
         self.ended = True
 
 
+LIMITS = Limits(stall_s=30, answer_s=100)
+
+
 def test_a_client_that_stops_reading_is_cut_off() -> None:
-    """A stream that is paused for a minute ends its connection, and holds no timer afterwards."""
+    """A stream that is paused for too long ends its connection, and holds no timer afterwards."""
     clock, request = Clock(), Request()
-    Stream(clock, request, iter([b"x" * 70_000] * 10)).start()
+    Stream(clock, request, iter([b"x" * 70_000] * 10), LIMITS).start()
     clock.advance(0)
-    clock.advance(STALL_SECONDS - 1)
+    clock.advance(29)
     assert len(request.written) == 1 and not request.transport.aborted
     clock.advance(1)
     assert request.transport.aborted and not request.ended
@@ -419,12 +500,38 @@ def test_a_client_that_stops_reading_is_cut_off() -> None:
 def test_a_client_that_reads_again_gets_the_rest() -> None:
     """A pause that ends in time costs nothing."""
     clock, request = Clock(), Request()
-    Stream(clock, request, iter([b"x" * 70_000] * 3)).start()
-    clock.advance(STALL_SECONDS - 1)
+    Stream(clock, request, iter([b"x" * 60_000] * 3), LIMITS).start()
+    clock.advance(0)
+    clock.advance(29)
     assert len(request.written) == 1
     request.producer.resumeProducing()
-    clock.advance(STALL_SECONDS)
+    clock.pump([0, 0, 30])
     assert len(request.written) == 3 and request.ended and not request.transport.aborted
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_client_that_takes_little_at_a_time_does_not_get_for_ever() -> None:
+    """Whoever takes a piece now and then is cut off when the time for a whole answer is over."""
+    clock, request = Clock(), Request(always_full=True)
+    Stream(clock, request, iter([b"x" * 60_000] * 99), LIMITS).start()
+    while not request.transport.aborted:
+        assert clock.seconds() < 100
+        request.producer.resumeProducing()
+        clock.advance(0)
+        clock.advance(20)
+    assert clock.seconds() == 100 and len(request.written) == 5 and not request.ended
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_large_part_is_written_in_pieces() -> None:
+    """The time in which a piece has to be taken is for 64 KiB, however the journal cut the list."""
+    clock, request = Clock(), Request()
+    Stream(clock, request, iter([b"x" * 200_000]), LIMITS).start()
+    clock.advance(0)
+    request.producer.resumeProducing()
+    clock.pump([0] * 5)
+    assert request.ended
+    assert [len(piece) for piece in request.written] == [*[PIECE_BYTES] * 3, 200_000 - 3 * PIECE_BYTES]
 
 
 def test_an_answer_that_fails_half_way_is_not_taken_for_a_whole_one() -> None:
@@ -435,7 +542,7 @@ def test_an_answer_that_fails_half_way_is_not_taken_for_a_whole_one() -> None:
         raise OSError("the disk is gone")
 
     clock, request = Clock(), Request()
-    Stream(clock, request, fail()).start()
+    Stream(clock, request, fail(), LIMITS).start()
     clock.advance(0)
     request.producer.resumeProducing()
     clock.advance(0)
