@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from pushmirror.core.lists import MAX_LIST_BYTES, MAX_LIST_PATHS, format_changes
 from pushmirror.core.messages import UPDATED, format_update
@@ -39,8 +39,7 @@ def prepare_list(changes: ChangeList | None) -> PreparedList | None:
     """Return the list as it is stored and served; None for a whole tree, and for a list above what one may hold."""
     if changes is None:
         return None
-    count = len(changes.changed) + len(changes.deleted) + len(changes.directories) + len(changes.linked)
-    if count > MAX_LIST_PATHS:
+    if sum(len(getattr(changes, each.name)) for each in fields(changes)) > MAX_LIST_PATHS:
         return None
     body = canonical(format_changes(changes))
     return PreparedList(changes, body, digest(body)) if len(body) <= MAX_LIST_BYTES else None

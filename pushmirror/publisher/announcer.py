@@ -17,6 +17,7 @@ from pushmirror.bus.interface import Sender
 from pushmirror.core.messages import HEARTBEAT, format_heartbeat
 from pushmirror.core.model import Heartbeat
 from pushmirror.core.wire import attach, parse_object
+from pushmirror.errors import StateError
 from pushmirror.keys import PrivateKey, seal
 from pushmirror.logs import Throttle
 from pushmirror.publisher.identity import Identity
@@ -61,8 +62,9 @@ class Announcer(Service):
         self._heartbeat_ms = heartbeat_ms
         self._clock_ms = clock_ms
         self._throttle = Throttle(clock_ms)
+        self._unmarked: list[SentUpdate] = []
         self._looking = self._loop(self.wake)
-        self._beating = self._loop(self._beat)
+        self._beating = self._loop(self.beat)
         self._continuing: Any = None
         self._greeting: Any = None
         # The clock as the first number lets the counter go up over restarts too, without a note of it anywhere.
@@ -90,7 +92,7 @@ class Announcer(Service):
     def greet(self, subscription: bytes) -> None:
         """Tell whoever just subscribed to heartbeats where every tree is: nothing sent before has reached them."""
         if self.running and self._identity.topic(HEARTBEAT).encode().startswith(subscription):
-            self._greeting = self._call_once(self._greeting, GREETING_SECONDS, self._beat)
+            self._greeting = self._call_once(self._greeting, GREETING_SECONDS, self.beat)
 
     def _call_once(self, pending: Any, delay_seconds: float, function: Callable[[], None]) -> Any:
         if pending is not None and pending.active():
@@ -105,24 +107,34 @@ class Announcer(Service):
             sent = self._send_batch()
             if sent:
                 self._send_heartbeat()
-            if sent == BATCH_UPDATES:
+            if sent >= BATCH_UPDATES:
                 self._continue_soon()
-        except Exception:
-            self._complain("announcing")
+        except Exception as error:
+            self._complain("announcing", error)
 
     def _continue_soon(self) -> None:
         self._continuing = self._call_once(self._continuing, 0, self.wake)
 
     def _send_batch(self) -> int:
-        """Send the next updates and return how many there were. What was sent is marked, whatever comes after it."""
-        sent: list[SentUpdate] = []
+        """Send the next updates and return how many there were. What was sent is marked, whatever comes after it.
+
+        While a full disk keeps the journal from that nothing is sent a second time, and nothing new.
+        """
+        count = self._mark()
         try:
             for row in self._journal.unsent(BATCH_UPDATES):
-                sent.append(self._send(row))
+                self._unmarked.append(self._send(row))
         finally:
-            if sent:
-                self._journal.mark_sent(sent, sent_ms=self._clock_ms())
-        return len(sent)
+            count += self._mark()
+        return count
+
+    def _mark(self) -> int:
+        """Mark what was sent, and return how many updates that were."""
+        count = len(self._unmarked)
+        if count:
+            self._journal.mark_sent(self._unmarked, sent_ms=self._clock_ms())
+            self._unmarked.clear()
+        return count
 
     def _send(self, row: UpdateRow) -> SentUpdate:
         signature, certificate = self._key.sign(row.signed), self._key.public.line
@@ -132,11 +144,12 @@ class Announcer(Service):
         _log.info("announced %s serial %d", row.tree, row.serial)
         return SentUpdate(row.position, signature, certificate)
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Tell where every tree is."""
         try:
             self._send_heartbeat()
-        except Exception:
-            self._complain("heartbeat")
+        except Exception as error:
+            self._complain("heartbeat", error)
 
     def _send_heartbeat(self) -> None:
         self.heartbeat_counter += 1
@@ -151,7 +164,10 @@ class Announcer(Service):
         signed = self._identity.compose(HEARTBEAT, format_heartbeat(heartbeat), at_ms=now_ms, counter=heartbeat.counter)
         self._sender.send(self._identity.topic(HEARTBEAT).encode(), seal(signed, self._key))
 
-    def _complain(self, cause: str) -> None:
+    def _complain(self, cause: str, error: Exception) -> None:
         suppressed = self._throttle.allow(cause)
         if suppressed is not None:
-            _log.exception("%s failed and is tried again (%d more since the last line)", cause, suppressed)
+            # What an operator can mend has its advice in its text; anything else needs to be seen from within.
+            trace = None if isinstance(error, StateError) else error
+            text = "%s failed and is tried again: %s (%d more since the last line)"
+            _log.error(text, cause, error, suppressed, exc_info=trace)

@@ -1,4 +1,5 @@
-"""What the HTTP service answers: history and lists out of the journal, the signed state of a tree, reports taken."""
+"""What the HTTP service answers: history and lists out of the journal, the signed state of a tree; reports and headers
+are taken."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pushmirror.core.messages import STATE, format_state
 from pushmirror.core.model import TreeState
 from pushmirror.http.answers import ASK_AGAIN, FOR_EVER, JSON, LINES_OF_JSON, NEVER, Answer, NoContent
 from pushmirror.http.questions import (
+    HeaderQuestion,
     ListQuestion,
     Question,
     Refusal,
@@ -20,6 +22,7 @@ from pushmirror.keys import PrivateKey, seal
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import UpdateRow
+from pushmirror.publisher.proofs import Proofs
 from pushmirror.publisher.reports import Reports
 
 
@@ -32,6 +35,7 @@ class Answers:
     identity: Identity
     trees: Collection[str]
     reports: Reports
+    proofs: Proofs
     clock_ms: Callable[[], int]
     _states: int = field(default=0, init=False)
 
@@ -39,6 +43,8 @@ class Answers:
         """Return the answer to a question; `body` is what was sent with it."""
         if isinstance(question, ReportQuestion):
             return self.reports.take(body) or NoContent()
+        if isinstance(question, HeaderQuestion):
+            return self.proofs.take(body) or NoContent()
         if question.tree not in self.trees:
             return Refusal(404, "no such tree is published here")
         if isinstance(question, UpdatesQuestion):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pushmirror.core.changes import find_bare
 from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, ancestors, shorten, topmost, trust
 from pushmirror.errors import UntrustedPath, UsageError
@@ -51,7 +52,12 @@ def inspect(root: Path, wanted: Wanted, *, force: bool) -> Inspection:
     deleted = inspector.check(wanted.deletions, inspector.judge_deletion)
     inspector.refuse_both({*changed, *directories} & deleted)
     _raise(inspector.problems)
-    changes = ChangeList(changed=tuple(sorted(changed)), deleted=topmost(deleted), directories=topmost(directories))
+    changes = ChangeList(
+        changed=tuple(sorted(changed)),
+        deleted=topmost(deleted),
+        directories=topmost(directories),
+        bare=find_bare(changed & inspector.directories, (*changed, *directories)),
+    )
     if not changes:
         raise UsageError("the list is empty: nothing was announced")
     return Inspection(changes, inspector.count_bytes(), root_mtime_ns, inspector.list_notes())
@@ -117,6 +123,8 @@ class _Inspector:
         self._names_of_inode: dict[tuple[int, int], int] = {}
         self._links_of_inode: dict[tuple[int, int], int] = {}
         self._bytes_of_inode: dict[tuple[int, int], int] = {}
+        self.directories: set[TreePath] = set()
+        """Puts that are directories."""
         self.problems: list[str] = []
 
     def check(self, raw_paths: Iterable[bytes], judge: Judge) -> set[TreePath]:
@@ -165,7 +173,9 @@ class _Inspector:
             return None if self._force else "is not there: is it a deletion (--delete)? --force announces it anyway"
         if stat.S_ISREG(status.st_mode):
             self._count(status)
-        elif not (stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        elif stat.S_ISDIR(status.st_mode):
+            self.directories.add(path)
+        elif not stat.S_ISLNK(status.st_mode):
             return "is neither a file, a directory nor a symlink: mirrors take nothing else"
         return None
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pushmirror.core.epochs import next_created_ms
+from pushmirror.core.forks import proves_fork
 from pushmirror.core.model import Head
+from pushmirror.core.retention import Retention
 from pushmirror.core.wire import digest
 from pushmirror.errors import StateError
 from pushmirror.publisher.announcement import (
@@ -23,15 +26,17 @@ from pushmirror.publisher.announcement import (
     compose_update,
     prepare_list,
 )
-from pushmirror.publisher.journal_file import connect, create_if_missing, explained
-from pushmirror.publisher.journal_rows import COLUMNS, Announced, SentUpdate, UpdateRow, make_row
+from pushmirror.publisher.epoch_note import write_epoch_note
+from pushmirror.publisher.journal_file import explained
+from pushmirror.publisher.journal_lists import count_list_bytes, insert_list, read_parts
+from pushmirror.publisher.journal_opening import new_epoch, open_journal
+from pushmirror.publisher.journal_pruning import count_used_bytes, prune_step, shrink
+from pushmirror.publisher.journal_rows import COLUMNS, Announced, History, SentUpdate, UpdateRow, make_row
 
 JOURNAL_NAME = "journal.sqlite"
 """The file's name in the publisher's ``state_dir``."""
 
 BUSY_MS = 30_000
-LIST_PART_BYTES = 256 * 1024
-"""Lists are stored in parts of this size, so that handing one out needs no more memory than that."""
 
 
 def read_clock_ms() -> int:
@@ -39,10 +44,14 @@ def read_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Journal:
-    """The journal at `path`, which is made if there is none. Every method raises StateError when the file fails it.
+_NEWEST = "(SELECT max(number) FROM epochs)"
 
-    One object belongs to one thread; any number of processes may have the same file open.
+
+class Journal:
+    """The journal at `path`, made if there never was one. Every method raises StateError when the file fails it.
+
+    One object belongs to one thread; any number of processes may have the same file open. The daemon alone prunes, and
+    begins new epochs.
     """
 
     def __init__(
@@ -55,20 +64,24 @@ class Journal:
     ) -> None:
         self.path = path
         self._clock_ms = clock_ms
-        created_ms = clock_ms()
-        create_if_missing(path, epoch=f"{created_ms}-{random_bytes(8).hex()}", created_ms=created_ms)
-        self._connection = connect(path, busy_ms=busy_ms)
-        self.epoch = self._read_epoch()
+        self._random_bytes = random_bytes
+        self._hold, self._connection = open_journal(path, clock_ms=clock_ms, random_bytes=random_bytes, busy_ms=busy_ms)
 
-    def _read_epoch(self) -> str:
-        found = self._one("SELECT epoch FROM meta")
+    @property
+    def epoch(self) -> str:
+        """The epoch of the journal now: the daemon may begin a new one at any time."""
+        return self._epoch()[1]
+
+    def _epoch(self) -> tuple[int, str]:
+        found = self._one("SELECT number, epoch FROM epochs ORDER BY number DESC LIMIT 1")
         if found is None:
-            raise StateError(f"{self.path}: the journal has lost its epoch; restore it from a backup, or move it away")
-        return str(found[0])
+            raise StateError(f"{self.path}: the journal has lost its epoch; start the publisher anew, which begins one")
+        return int(found[0]), str(found[1])
 
     def close(self) -> None:
         """Give the file back. Closing twice is no error."""
         self._connection.close()
+        self._hold.release()
 
     def announce(self, announcement: Announcement) -> Announced:
         """Give the announcement the next serial of its tree; it is durable when this returns.
@@ -78,12 +91,13 @@ class Journal:
         prepared = prepare_list(announcement.changes)
         with self._transaction():
             at_ms = self._clock_ms()
+            # In here: the daemon may have begun a new epoch a moment ago.
             previous = self.announced_head(announcement.tree)
             composed = compose_update(announcement, prepared, previous, at_ms=at_ms)
             announced = Announced(previous.serial + 1, digest(composed.signed), prepared is None)
             self._insert_update(announcement.tree, announced, composed, prepared, at_ms)
             if prepared is not None:
-                self._insert_list(prepared)
+                insert_list(self._connection, prepared)
         return announced
 
     def _insert_update(
@@ -91,27 +105,18 @@ class Journal:
     ) -> None:
         list_digest = None if prepared is None else prepared.digest
         self._connection.execute(
-            "INSERT INTO updates (tree, serial, digest, signed, list_digest, inline, at_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO updates (epoch, tree, serial, digest, signed, list_digest, inline, at_ms)"
+            " VALUES ((SELECT max(number) FROM epochs), ?, ?, ?, ?, ?, ?, ?)",
             (tree, announced.serial, announced.digest, composed.signed, list_digest, composed.inline, at_ms),
         )
         self._connection.execute(
             "INSERT OR REPLACE INTO heads VALUES (?, ?, ?)", (tree, announced.serial, announced.digest)
         )
 
-    def _insert_list(self, prepared: PreparedList) -> None:
-        offsets = range(0, len(prepared.body), LIST_PART_BYTES)
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO lists VALUES (?, ?, ?)",
-            (
-                (prepared.digest, part, prepared.body[offset : offset + LIST_PART_BYTES])
-                for part, offset in enumerate(offsets)
-            ),
-        )
-
     def unsent(self, limit: int) -> list[UpdateRow]:
         """Return at most `limit` updates that were not sent yet, of all trees, in the order they were announced."""
-        query = f"SELECT {COLUMNS} FROM updates WHERE sent_ms IS NULL ORDER BY position LIMIT ?"  # noqa: S608  # a constant
+        condition = f"sent_ms IS NULL AND +epoch = {_NEWEST}"
+        query = f"SELECT {COLUMNS} FROM updates WHERE {condition} ORDER BY position LIMIT ?"  # noqa: S608  # constants
         with explained(self.path):
             return [make_row(found) for found in self._connection.execute(query, (limit,))]
 
@@ -130,7 +135,7 @@ class Journal:
 
     def newest_sent(self, tree: str) -> UpdateRow | None:
         """Return the newest update of a tree that was sent."""
-        return self._update("tree = ? AND sent_ms IS NOT NULL ORDER BY serial DESC", (tree,))
+        return self._update(f"epoch = {_NEWEST} AND tree = ? AND sent_ms IS NOT NULL ORDER BY serial DESC", (tree,))
 
     def head(self, tree: str) -> Head:
         """Return the newest update of a tree that was sent: what heartbeats and the tree's state tell."""
@@ -139,7 +144,7 @@ class Journal:
 
     def oldest(self, tree: str) -> int:
         """Return the lowest serial of a tree that can still be handed out; 0 when there is none."""
-        oldest = self._update("tree = ? AND sent_ms IS NOT NULL ORDER BY serial", (tree,))
+        oldest = self._update(f"epoch = {_NEWEST} AND tree = ? AND sent_ms IS NOT NULL ORDER BY serial", (tree,))
         return oldest.serial if oldest else 0
 
     def keeps(self, tree: str, epoch: str, after: int) -> bool:
@@ -147,36 +152,78 @@ class Journal:
         return epoch == self.epoch and self.oldest(tree) <= after + 1
 
     def updates_after(self, tree: str, after: int, limit: int) -> Iterator[UpdateRow]:
-        """Yield the sent updates after serial `after`, oldest first, at most `limit`.
+        """Return the sent updates of the epoch of now after serial `after`, oldest first, at most `limit`.
 
-        Each is read when it is asked for: a slow reader holds neither memory nor a read transaction.
+        Each is read when it is asked for: a slow reader holds neither memory nor a read transaction. When what comes
+        next has been pruned meanwhile, there are no more: whoever asks again after the last one is told so.
         """
-        for _ in range(limit):
-            row = self._update("tree = ? AND serial > ? AND sent_ms IS NOT NULL ORDER BY serial", (tree, after))
+        return self._read_after(self._epoch()[0], tree, after, limit)
+
+    def _read_after(self, number: int, tree: str, after: int, limit: int) -> Iterator[UpdateRow]:
+        for serial in range(after + 1, after + 1 + limit):
+            row = self._update("epoch = ? AND tree = ? AND serial = ? AND sent_ms IS NOT NULL", (number, tree, serial))
             if row is None:
                 return
             yield row
-            after = row.serial
 
     def has_list(self, tree: str, list_digest: str) -> bool:
         """Tell whether a sent update of that tree vouches for the list."""
-        return self._update("list_digest = ? AND tree = ? AND sent_ms IS NOT NULL", (list_digest, tree)) is not None
+        # The sign keeps SQLite from going through all updates of the tree instead.
+        condition = f"list_digest = ? AND +tree = ? AND +epoch = {_NEWEST} AND sent_ms IS NOT NULL"
+        return self._update(condition, (list_digest, tree)) is not None
 
     def list_bytes(self, list_digest: str) -> int:
         """Return how long the canonical JSON of a list is."""
-        found = self._one("SELECT total(length(body)) FROM lists WHERE digest = ?", (list_digest,))
-        return int(found[0]) if found else 0
+        with explained(self.path):
+            return count_list_bytes(self._connection, list_digest)
 
     def list_parts(self, list_digest: str) -> Iterator[bytes]:
-        """Yield the canonical JSON of a list in parts; nothing for a digest that is not known."""
-        part = 0
-        while found := self._one("SELECT body FROM lists WHERE digest = ? AND part = ?", (list_digest, part)):
-            yield found[0]
-            part += 1
+        """Yield the canonical JSON of a list in parts. Raises StateError when it is not there, or not any more."""
+        with explained(self.path):
+            yield from read_parts(self._connection, list_digest)
 
     def list_body(self, list_digest: str) -> bytes | None:
         """Return the canonical JSON of a list at once; None for a digest that is not known."""
-        return b"".join(self.list_parts(list_digest)) or None
+        return b"".join(self.list_parts(list_digest)) if self.list_bytes(list_digest) else None
+
+    def take_proof(self, tree: str, shown: Head) -> str | None:
+        """Begin a new epoch, and return it, if an update that this publisher has signed proves that the journal is a
+        copy from before; None when it proves nothing.
+
+        What was announced so far is no part of the new epoch, and of no use any more: it is pruned little by little.
+        """
+        with self._transaction():
+            kept = self._update(f"epoch = {_NEWEST} AND tree = ? AND serial = ?", (tree, shown.serial))
+            if not proves_fork(shown, self.announced_head(tree), kept.digest if kept else None):
+                return None
+            created_ms = next_created_ms(self._clock_ms(), (shown.epoch,))
+            epoch = new_epoch(created_ms, self._random_bytes)
+            self._connection.execute(
+                "INSERT INTO epochs (epoch, created_ms, proof) VALUES (?, ?, ?)", (epoch, created_ms, shown.digest)
+            )
+            self._connection.execute("DELETE FROM heads")
+        # Without the note all is well too, as long as the journal can be read; the next start of the daemon makes it.
+        with suppress(OSError):
+            write_epoch_note(self.path, epoch)
+        return epoch
+
+    def prune(self, retention: Retention) -> bool:
+        """Remove a little of what is not kept any longer, and tell whether there may be more."""
+        with self._transaction():
+            number = self._epoch()[0]
+            pruned = prune_step(self._connection, retention, now_ms=self._clock_ms(), epoch_number=number)
+        if pruned:
+            return True
+        with explained(self.path):
+            return shrink(self._connection)
+
+    def history(self) -> History:
+        """Return how much history there is."""
+        oldest = self._update(f"+epoch = {_NEWEST} AND sent_ms IS NOT NULL ORDER BY position", ())
+        proofs = self._one("SELECT count(*) FROM epochs WHERE proof IS NOT NULL")
+        with explained(self.path):
+            used_bytes = count_used_bytes(self._connection)
+        return History(used_bytes, oldest.at_ms if oldest else None, int(proofs[0]) if proofs else 0)
 
     def _update(self, condition: str, values: tuple[object, ...]) -> UpdateRow | None:
         found = self._one(f"SELECT {COLUMNS} FROM updates WHERE {condition} LIMIT 1", values)  # noqa: S608  # ours

@@ -12,114 +12,99 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from pushmirror.errors import StateError
+from pushmirror.errors import DamagedJournal, StateError
+from pushmirror.publisher.epoch_note import read_epoch_note, write_epoch_note
+from pushmirror.publisher.journal_schema import APPLICATION_ID, FORMAT, TABLES, create_tables
+from pushmirror.publisher.placing import give_to_owner_of, sync_folder
 
-FORMAT = 1
-"""The version of the tables below (SQLite's ``user_version``)."""
-
-APPLICATION_ID = 0x706D6A6C
-"""Tells a journal from any other SQLite file (SQLite's ``application_id``): "pmjl"."""
-
-_SCHEMA = f"""
-CREATE TABLE meta (epoch TEXT NOT NULL, created_ms INTEGER NOT NULL);
-CREATE TABLE heads (tree TEXT PRIMARY KEY, serial INTEGER NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE updates (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    tree TEXT NOT NULL,
-    serial INTEGER NOT NULL,
-    digest TEXT NOT NULL,
-    signed BLOB NOT NULL,
-    list_digest TEXT,
-    inline INTEGER NOT NULL,
-    at_ms INTEGER NOT NULL,
-    sent_ms INTEGER,
-    signature BLOB,
-    certificate TEXT,
-    UNIQUE (tree, serial)
-);
-CREATE INDEX unsent ON updates (position) WHERE sent_ms IS NULL;
-CREATE INDEX by_list ON updates (list_digest) WHERE list_digest IS NOT NULL;
-CREATE TABLE lists (digest TEXT NOT NULL, part INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (digest, part));
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
-"""
+_RESTART = (
+    "start the publisher anew: it moves this file aside and begins a new journal with a new epoch, and every mirror "
+    "compares its whole tree once"
+)
 
 
 def create_if_missing(path: Path, *, epoch: str, created_ms: int) -> None:
-    """Make an empty journal at `path` unless there is one. Of several processes that do this at once, one wins.
+    """Make an empty journal at `path` if none was ever there. Of several processes that do this at once, one wins.
 
-    Raises StateError when it cannot be made.
+    Raises StateError when it cannot be made, or when there was one before: a new epoch is for the daemon to begin.
     """
-    # The order of the two questions matters: whoever makes a journal links it first and only then gets a -wal.
-    leftover = os.path.lexists(_wal(path))
+    # The order of the questions matters: whoever makes a journal links it first, and only then writes anything else.
+    leftover = is_left_over(path)
+    noted = read_epoch_note(path) is not None
     if os.path.lexists(path):
         return
-    if leftover:
-        raise StateError(
-            f"{_wal(path)}: left over from a journal that is gone; put the journal back beside it, or move it away"
-        )
+    if leftover or noted:
+        what = f"its log {log_of(path).name} is left over" if leftover else "there was one before"
+        raise StateError(f"{path}: the journal is missing ({what}); put it back, or {_RESTART}")
+    create(path, epoch=epoch, created_ms=created_ms)
+
+
+def create(path: Path, *, epoch: str, created_ms: int) -> None:
+    """Make an empty journal unless there is one. Raises StateError when it cannot be made."""
     try:
-        _create(path, epoch, created_ms)
+        if _build(path, epoch, created_ms):
+            write_epoch_note(path, epoch)
     except (OSError, sqlite3.Error) as error:
-        raise StateError(f"{path}: the journal cannot be made ({error}); {_advice(path)}") from error
+        raise StateError(f"{path}: the journal cannot be made ({error}); {_explain(str(error), path)}") from error
 
 
-def _create(path: Path, epoch: str, created_ms: int) -> None:
+def _build(path: Path, epoch: str, created_ms: int) -> bool:
     """Build the journal beside its place, complete, and link it there: nobody ever sees half of one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     _remove(beside)
     try:
         _touch(beside)
-        connection = sqlite3.connect(beside, isolation_level=None)
-        with contextlib.closing(connection):
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-            connection.execute("INSERT INTO meta VALUES (?, ?)", (epoch, created_ms))
-        with contextlib.suppress(FileExistsError):
+        with contextlib.closing(sqlite3.connect(beside, isolation_level=None)) as connection:
+            create_tables(connection, epoch, created_ms)
+        try:
             os.link(beside, path)
+        except FileExistsError:
+            return False
     finally:
         _remove(beside)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
+    return True
 
 
 def _touch(beside: Path) -> None:
-    folder = os.stat(beside.parent)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        # Without the right to give the file away it keeps our group, which is then the folder's or of no use to it.
-        with contextlib.suppress(PermissionError):
-            os.fchown(descriptor, folder.st_uid if os.geteuid() == 0 else -1, folder.st_gid)
-        os.fchmod(descriptor, 0o660 if folder.st_mode & 0o020 else 0o600)
+        give_to_owner_of(beside.parent, descriptor)
     finally:
         os.close(descriptor)
 
 
 def _remove(beside: Path) -> None:
-    for path in (beside, _wal(beside), beside.with_name(beside.name + "-shm")):
+    for path in (beside, log_of(beside), index_of(beside)):
         path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _wal(path: Path) -> Path:
+def log_of(path: Path) -> Path:
+    """Return where SQLite writes before it writes into the file at `path`."""
     return path.with_name(path.name + "-wal")
+
+
+def index_of(path: Path) -> Path:
+    """Return where SQLite keeps what it knows of the log; that can be thrown away."""
+    return path.with_name(path.name + "-shm")
+
+
+def is_left_over(path: Path) -> bool:
+    """Tell whether there is a log and no journal that it belongs to."""
+    return os.path.lexists(log_of(path)) and not os.path.lexists(path)
 
 
 def connect(path: Path, *, busy_ms: int) -> sqlite3.Connection:
     """Return a connection whose commits are on the disk when they return, and which waits `busy_ms` for other writers.
 
-    Raises StateError for a file that is not a journal, or one of a newer format.
+    Raises StateError when the file cannot be opened, DamagedJournal when it is no database.
     """
     with explained(path):
-        connection = sqlite3.connect(path, isolation_level=None, timeout=busy_ms / 1000)
+        # By its URI, so that a file that has gone meanwhile is not made anew and empty.
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=busy_ms / 1000
+        )
         try:
-            _check_format(path, connection)
             connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
             connection.close()
@@ -127,16 +112,29 @@ def connect(path: Path, *, busy_ms: int) -> sqlite3.Connection:
     return connection
 
 
-def _check_format(path: Path, connection: sqlite3.Connection) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION_ID:
-        raise StateError(f"{path}: this is not a journal of a publisher; name another state_dir, or move it away")
+def check_format(path: Path, connection: sqlite3.Connection) -> None:
+    """Raise StateError for a file of another program or another format, DamagedJournal when a table is missing."""
+    with explained(path):
+        version = read_format(path, connection)
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if version > FORMAT:
         raise StateError(
             f"{path}: written by a newer pushmirror (format {version}, this program knows {FORMAT}); "
             "install that version again, or restore the journal that belongs to this one"
         )
+    if not tables >= TABLES:
+        raise DamagedJournal(f"{path}: the journal has lost a table ({', '.join(sorted(TABLES - tables))}); {_RESTART}")
+
+
+def read_format(path: Path, connection: sqlite3.Connection) -> int:
+    """Return the version of the tables. Raises StateError for the file of another program."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application == APPLICATION_ID:
+        return int(version)
+    if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+        raise DamagedJournal(f"{path}: the journal is empty; {_RESTART}")
+    raise StateError(f"{path}: this is not a journal of a publisher; name another state_dir, or move it away")
 
 
 @contextlib.contextmanager
@@ -147,19 +145,16 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise StateError(f"{path}: {error}; {_explain(str(error), path)}") from error
     except sqlite3.DatabaseError as error:
-        raise StateError(
-            f"{path}: the journal is damaged ({error}); restore it from a backup, or move it away: a new one begins "
-            "a new epoch, and every mirror compares its whole tree once"
-        ) from error
+        raise DamagedJournal(f"{path}: the journal is damaged ({error}); {_RESTART}") from error
 
 
 def _explain(text: str, path: Path) -> str:
     if "locked" in text or "busy" in text:
         return "another program holds the journal; try again"
-    if "full" in text:
+    if "full" in text or "No space" in text:
         return "nothing was announced; make room on that disk"
     if "I/O" in text:
-        return "nothing was announced; look at that disk"
+        return "nothing was announced; look at that disk: is it full, or broken?"
     return _advice(path)
 
 

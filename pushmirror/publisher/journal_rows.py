@@ -56,6 +56,18 @@ class SentUpdate:
     certificate: str
 
 
+@dataclass(frozen=True)
+class History:
+    """How much the journal keeps: `used_bytes` of its file; the oldest update is of `oldest_ms` (None: there is none).
+
+    `proofs`: how often it was shown to be a copy from before, and got a new epoch.
+    """
+
+    used_bytes: int
+    oldest_ms: int | None
+    proofs: int
+
+
 def make_row(found: Sequence[Any]) -> UpdateRow:
     """Return the row of a query for COLUMNS as a value."""
     position, tree, serial, digest, signed, list_digest, inline, *rest = found

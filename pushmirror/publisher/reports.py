@@ -16,8 +16,8 @@ from pushmirror.http.questions import Refusal
 from pushmirror.http.serving import MAX_BODY_BYTES
 from pushmirror.keys import verify_envelope
 from pushmirror.logs import Throttle
+from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.identity import Identity
-from pushmirror.publisher.nodes import AuthorizedNodes
 
 _log = logging.getLogger(__name__)
 

@@ -10,9 +10,12 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from pushmirror.bus.zeromq import ZeroMQSender
 from pushmirror.control.server import ControlServer
+from pushmirror.core.addresses import parse_network
+from pushmirror.http.certificate import Certificate
 from pushmirror.http.listening import HttpService
-from pushmirror.http.serving import ServiceFactory
+from pushmirror.http.service import make_http_service
 from pushmirror.keys import load_private_key
+from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.announcer import Announcer
 from pushmirror.publisher.answers import Answers
 from pushmirror.publisher.detect.run_announcer import RunAnnouncer
@@ -20,7 +23,9 @@ from pushmirror.publisher.detect.service import make_detection
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import JOURNAL_NAME, Journal, read_clock_ms
 from pushmirror.publisher.lock import DaemonLock
-from pushmirror.publisher.nodes import AuthorizedNodes
+from pushmirror.publisher.proofs import Proofs
+from pushmirror.publisher.pruning import Pruner
+from pushmirror.publisher.recovery import recover
 from pushmirror.publisher.reports import Reports
 from pushmirror.publisher.status import compose_status
 from pushmirror.settings.publisher import PublisherSettings
@@ -64,17 +69,22 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
     key = load_private_key(settings.key)
     nodes = AuthorizedNodes(settings.authorized_nodes)
     resources.callback(DaemonLock(settings.state_dir).release)
+    recover(settings.state_dir / JOURNAL_NAME, clock_ms=read_clock_ms)
     journal = Journal(settings.state_dir / JOURNAL_NAME, busy_ms=BUSY_MS)
     resources.callback(journal.close)
 
     def greet(subscription: bytes) -> None:
         announcer.greet(subscription)
 
+    def beat() -> None:
+        announcer.beat()
+
     sender = ZeroMQSender(reactor, settings.bus.publish, subscribed=greet)
     resources.callback(sender.close)
     trees = tuple(settings.trees)
     reports = Reports(nodes=nodes, identity=identity, trees=trees, sender=sender, clock_ms=read_clock_ms)
-    answers = Answers(journal, key, identity, trees, reports, read_clock_ms)
+    proofs = Proofs(journal=journal, key=key.public, identity=identity, clock_ms=read_clock_ms, renewed=beat)
+    answers = Answers(journal, key, identity, trees, reports, proofs, read_clock_ms)
     announcer = Announcer(
         reactor,
         journal=journal,
@@ -97,8 +107,10 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
     detection = make_detection(reactor, settings, identity, announced=announcer.wake, clock_ms=read_clock_ms)
 
     def tell_status(request: dict[str, Any]) -> dict[str, Any]:
-        beat = announcer.heartbeat_counter
-        told = compose_status(settings, journal, reports, endpoint=sender.endpoint, heartbeat=beat)
+        counter = announcer.heartbeat_counter
+        told = compose_status(
+            settings, journal, reports, endpoint=sender.endpoint, heartbeat=counter, now_ms=read_clock_ms()
+        )
         return told | {"detection": detection.describe()}
 
     def wake(request: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +118,15 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
         run_announcer.look()
         return {}
 
+    pruner = Pruner(reactor, journal, settings.history.retention, read_clock_ms)
     control = ControlServer(reactor, settings.control, {"wake": wake, "status": tell_status})
-    history = HttpService(reactor, settings.service, ServiceFactory(reactor, answers))
-    return history, control, announcer, run_announcer, detection
+    history = _make_history(settings, reactor, answers)
+    return history, control, announcer, run_announcer, detection, pruner
+
+
+def _make_history(settings: PublisherSettings, reactor: Any, answers: Answers) -> HttpService:
+    certificate = None
+    if settings.service_certificate is not None and settings.service_key is not None:
+        certificate = Certificate(settings.service_certificate, settings.service_key, reactor.seconds)
+    proxies = tuple(map(parse_network, settings.trusted_proxies))
+    return make_http_service(reactor, settings.service, answers, settings.service_limits.limits, proxies, certificate)

@@ -12,7 +12,7 @@ from pushmirror.settings.publisher import PublisherSettings
 
 
 def compose_status(
-    settings: PublisherSettings, journal: Journal, reports: Reports, *, endpoint: str, heartbeat: int
+    settings: PublisherSettings, journal: Journal, reports: Reports, *, endpoint: str, heartbeat: int, now_ms: int
 ) -> dict[str, Any]:
     """Return the answer to the control command ``status``; `endpoint` is where the bus is bound."""
     reports.forget_strangers()
@@ -25,10 +25,23 @@ def compose_status(
         "service": settings.service,
         "heartbeat": heartbeat,
         "trees": {name: _describe_tree(journal, name, tree.url) for name, tree in settings.trees.items()},
+        "history": _describe_history(journal, settings, now_ms),
         "nodes": {
             node: {tree: _describe_report(last) for tree, last in trees.items()} for node, trees in reports.last.items()
         },
         "reports": {"accepted": reports.accepted, "refused": dict(reports.refused)},
+    }
+
+
+def _describe_history(journal: Journal, settings: PublisherSettings, now_ms: int) -> dict[str, Any]:
+    """`age_ms` is how old the oldest update is that is kept; `proofs` how often the journal was found to be a copy."""
+    kept = journal.history()
+    return {
+        "bytes": kept.used_bytes,
+        "age_ms": None if kept.oldest_ms is None else max(0, now_ms - kept.oldest_ms),
+        "size_bytes": settings.history.size_bytes,
+        "keep_ms": settings.history.age_ms,
+        "proofs": kept.proofs,
     }
 
 

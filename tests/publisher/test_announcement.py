@@ -108,6 +108,9 @@ def test_the_whole_tree_has_no_list(identity: Identity) -> None:
 def test_a_list_of_too_many_paths_becomes_the_whole_tree(count: int, fits: bool) -> None:
     """The number of paths in one list is bounded."""
     assert (prepare_list(ChangeList(changed=paths(count, 7))) is not None) == fits
+    half, rest = paths(count // 2, 7), count - 2 * (count // 2)
+    both = ChangeList(changed=half, deleted=tuple(map(TreePath, [b"x"] * rest)), bare=half)
+    assert (prepare_list(both) is not None) == fits
 
 
 def test_a_list_of_too_many_bytes_becomes_the_whole_tree() -> None:

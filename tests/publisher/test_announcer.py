@@ -238,3 +238,40 @@ def test_nothing_is_sent_after_the_stop(stage: Stage) -> None:
     stage.announcer.wake()
     assert stage.clock.getDelayedCalls() == []
     assert len(stage.heard) == sent
+
+
+def test_while_the_disk_is_full_nothing_is_told_twice(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """What was sent and could not be marked is marked when there is room again, and is not sent a second time."""
+    stage.announce(count=3)
+    blocker = sqlite3.connect(stage.journal.path)
+    blocker.execute(
+        "CREATE TRIGGER full BEFORE UPDATE ON updates BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+    )
+    stage.announcer.startService()
+    assert stage.updates == [("debian", 1), ("debian", 2), ("debian", 3)]
+    stage.clock.advance(LOOK_SECONDS)
+    stage.clock.advance(LOOK_SECONDS)
+    assert len(stage.updates) == 3 and stage.journal.head("debian").serial == 0
+    assert len(caplog.records) == 1 and caplog.records[0].exc_info is None
+    blocker.execute("DROP TRIGGER full")
+    blocker.close()
+    stage.announce()
+    stage.clock.advance(LOOK_SECONDS)
+    assert stage.updates == [("debian", number) for number in (1, 2, 3, 4)]
+    assert stage.heartbeats[-1].trees["debian"].serial == 4
+
+
+def test_a_new_epoch_is_told_at_once(stage: Stage) -> None:
+    """After a proof the next heartbeat has the new epoch, and what was not sent of the old one stays unsent."""
+    stage.announce(count=2)
+    stage.announcer.startService()
+    old = stage.journal.epoch
+    stage.announce()
+    assert stage.journal.take_proof("debian", Head(old, 9, "f" * 64))
+    stage.announcer.beat()
+    assert stage.heartbeats[-1].trees["debian"] == Head(stage.journal.epoch, 0, None) != Head(old, 0, None)
+    stage.clock.advance(LOOK_SECONDS)
+    assert stage.updates == [("debian", 1), ("debian", 2)]
+    stage.announce()
+    stage.announcer.wake()
+    assert stage.updates[-1] == ("debian", 1)

@@ -217,6 +217,26 @@ def test_a_file_and_a_directory_in_each_others_place(place: Place, to_directory:
         assert found == ChangeList(paths([b"name"]))
 
 
+def test_what_is_a_directory_is_told_unless_something_is_put_below(place: Place) -> None:
+    """By what is there now; a link to a directory is none."""
+    write(place.root, b"full/file", b"x")
+    write(place.root, b"emptied/file", b"x")
+    os.symlink(b"full", place.root / "link")
+    log = b".d..t...... full/\n>f+++++++++ full/file\n.d..t...... emptied/\n*deleting   emptied/gone\n"
+    found = place.detect(log + b"cL+++++++++ link\n").changes
+    assert found is not None and found.bare == paths([b"emptied"])
+
+
+def test_a_directory_that_was_a_file_in_between_is_compared_as_a_whole(place: Place) -> None:
+    """Two logs, or one that goes on: what was in the directory before the file is in neither of them."""
+    write(place.root, b"name/new", b"x")
+    found = place.detect(b">f+++++++++ name\ncd+++++++++ name/\n>f+++++++++ name/new\n").changes
+    assert found == ChangeList(paths([b"name", b"name/new"]), directories=paths([b"name"]))
+    assert place.detect(b"cd+++++++++ name/\n>f+++++++++ name/new\n").changes == ChangeList(
+        paths([b"name", b"name/new"])
+    )
+
+
 ARROWS = {
     b"plain": b"target",
     b"a -> b": b"c",
@@ -254,6 +274,21 @@ def test_a_new_name_of_a_settled_inode_is_paired_with_the_name_it_was_linked_to(
     assert found is not None
     assert found.linked == ((b"new => one", b"settled => one"),)
     assert found.changed == (b"new => one",)
+
+
+def test_a_file_that_was_changed_in_place_is_put_under_all_its_names(place: Place) -> None:
+    """rsync itemises one of them; another file and a name that rsync itself uses are left alone."""
+    for root in (place.upstream, place.root):
+        write(root, b"one", b"x", mode=0o644)
+        os.makedirs(root / "deep" / "er")
+        os.link(root / "one", root / "deep" / "er" / "two")
+        write(root, b"deep/other", b"y")
+    os.link(place.root / "one", place.root / "deep" / "partial")
+    os.chmod(place.upstream / "one", 0o600)
+    output = place.bring("-aH", "--exclude=partial", "-i")
+    assert output.splitlines() == [b".f...p..... one"]
+    part = LogPart(read_log(output.splitlines(True)), is_scratch=lambda path: path == b"deep/partial")
+    assert detect(place.root, [part], force=False).changes == ChangeList(paths([b"one", b"deep/er/two"]))
 
 
 def test_names_that_are_all_new_need_no_pair(place: Place) -> None:

@@ -30,10 +30,13 @@ def tree(tmp_path: Path) -> Path:
 
 
 def changes(
-    changed: tuple[bytes, ...] = (), deleted: tuple[bytes, ...] = (), directories: tuple[bytes, ...] = ()
+    changed: tuple[bytes, ...] = (),
+    deleted: tuple[bytes, ...] = (),
+    directories: tuple[bytes, ...] = (),
+    bare: tuple[bytes, ...] = (),
 ) -> ChangeList:
-    put, gone, recursive = (tuple(map(TreePath, paths)) for paths in (changed, deleted, directories))
-    return ChangeList(put, gone, recursive)
+    put, gone, recursive, alone = (tuple(map(TreePath, paths)) for paths in (changed, deleted, directories, bare))
+    return ChangeList(put, gone, recursive, bare=alone)
 
 
 def problems(tree: Path, wanted: Wanted, *, force: bool = False) -> list[str]:
@@ -47,15 +50,17 @@ def problems(tree: Path, wanted: Wanted, *, force: bool = False) -> list[str]:
     [
         (Wanted(puts=(b"pool/main/a.deb",)), changes((b"pool/main/a.deb",))),
         (Wanted(puts=(b"./pool/main/a.deb",)), changes((b"pool/main/a.deb",))),
-        (Wanted(puts=(b"././/pool/main/",)), changes((b"pool/main",))),
+        (Wanted(puts=(b"././/pool/main/",)), changes((b"pool/main",), bare=(b"pool/main",))),
+        (Wanted(puts=(b"pool", b"pool/main", b"-rf")), changes((b"-rf", b"pool", b"pool/main"), bare=(b"pool/main",))),
         (Wanted(puts=(b"link/", b"dangling")), changes((b"dangling", b"link"))),
         (Wanted(puts=(b"-rf", b"odd\xff\n")), changes((b"-rf", b"odd\xff\n"))),
-        (Wanted(puts=(b"pool", b"./pool", b"pool/"), listed=(b"pool",)), changes((b"pool",))),
-        (Wanted(listed=(b".", b"./", b"./pool")), changes((b"pool",))),
+        (Wanted(puts=(b"pool", b"./pool", b"pool/"), listed=(b"pool",)), changes((b"pool",), bare=(b"pool",))),
+        (Wanted(listed=(b".", b"./", b"./pool")), changes((b"pool",), bare=(b"pool",))),
         (Wanted(deletions=(b"gone", b"gone/below", b"pool/gone", b"second name/x")),
          changes(deleted=(b"gone", b"pool/gone", b"second name/x"))),
         (Wanted(directories=(b"pool/main/", b"pool")), changes(directories=(b"pool",))),
-        (Wanted(puts=(b"pool",), directories=(b"pool",)), changes((b"pool",), directories=(b"pool",))),
+        (Wanted(puts=(b"pool",), directories=(b"pool",)),
+         changes((b"pool",), directories=(b"pool",), bare=(b"pool",))),
         (Wanted((b"link",), (b"-rf",), (b"gone",), (b"pool",)), changes((b"-rf", b"link"), (b"gone",), (b"pool",))),
     ],
 )  # fmt: skip

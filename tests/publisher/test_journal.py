@@ -23,6 +23,7 @@ from pushmirror.publisher.announcement import Announcement
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import SentUpdate, UpdateRow
+from pushmirror.publisher.journal_schema import FORMAT
 from tests.publisher.conftest import START_MS
 from tests.support.processes import clean_environment
 
@@ -99,7 +100,7 @@ def test_eight_processes_at_once_leave_no_gap(tmp_path: Path, identity: Identity
     journal.close()
     assert [update.serial for update in updates] == list(range(1, 81))
     assert [update.previous_digest for update in updates] == [None, *(row.digest for row in rows[:-1])]
-    assert sorted(os.listdir(tmp_path)) == ["journal.sqlite"]
+    assert sorted(os.listdir(tmp_path)) == ["journal.sqlite", "journal.sqlite.epoch"]
 
 
 def test_a_new_journal_is_an_epoch_of_its_own(tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     Journal(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
     connection.close()
     with pytest.raises(StateError, match="newer pushmirror"):
         Journal(path)

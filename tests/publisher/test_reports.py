@@ -17,8 +17,8 @@ from pushmirror.errors import KeyFileError
 from pushmirror.http.questions import Refusal
 from pushmirror.http.serving import MAX_BODY_BYTES
 from pushmirror.keys import PrivateKey, PublicKey, generate_key_file, load_private_key, seal
+from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.identity import Identity
-from pushmirror.publisher.nodes import AuthorizedNodes
 from pushmirror.publisher.reports import REMEMBERED_REPORTS, Reports
 from tests.publisher.conftest import START_MS
 

@@ -14,11 +14,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
-from pushmirror.core.messages import format_report
+from pushmirror.core.messages import epoch_order, format_report
 from pushmirror.core.model import Event, Report
 from pushmirror.keys import generate_key_file, load_private_key, seal
 from pushmirror.publisher.identity import Identity
 from tests.publisher.daemon import Listener, Publisher
+from tests.publisher.journals import copy_journal
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -116,7 +117,8 @@ def test_a_signal_stops_it_cleanly(publisher: Publisher, number: signal.Signals)
         assert daemon.wait() == 0
     assert "CRITICAL" not in daemon.log_text() and "Traceback" not in daemon.log_text()
     assert not publisher.control.exists()
-    assert sorted(path.name for path in publisher.state_dir.iterdir()) == ["journal.sqlite", "publisher.lock"]
+    left = sorted(path.name for path in publisher.state_dir.iterdir())
+    assert left == ["journal.sqlite", "journal.sqlite.epoch", "publisher.lock"]
 
 
 def test_a_second_publisher_on_the_same_journal_is_refused(publisher: Publisher) -> None:
@@ -164,6 +166,9 @@ def test_status_tells_what_was_announced_and_what_nodes_said(publisher: Publishe
     assert (nothing["serial"], nothing["digest"], nothing["last_announced_ms"]) == (0, None, None)
     assert status["nodes"]["t2.example.net"]["debian"]["event"] == "completed"
     assert status["reports"] == {"accepted": 1, "refused": {}}
+    history = status["history"]
+    assert history["bytes"] > 10_000 and history["age_ms"] >= 0 and history["proofs"] == 0
+    assert (history["size_bytes"], history["keep_ms"]) == (10**9, 30 * 86_400_000)
     assert status["heartbeat"] > 0
 
 
@@ -174,3 +179,57 @@ def test_a_service_address_in_use_ends_the_start_with_advice(publisher: Publishe
         assert daemon.wait() == 1
         assert "does not have that address" in daemon.log_text() and "Traceback" not in daemon.log_text()
     assert not publisher.control.exists()
+
+
+def test_a_damaged_journal_is_replaced_at_the_start_and_everybody_is_told(
+    publisher: Publisher, heard: Listener
+) -> None:
+    """`publish` refuses it and says what to do; the daemon keeps it aside, and its first heartbeat has a new epoch."""
+    assert publisher.announce() == 1
+    journal = publisher.state_dir / "journal.sqlite"
+    before = (publisher.state_dir / "journal.sqlite.epoch").read_text().strip()
+    journal.write_bytes(b"nothing that SQLite knows" * 400)
+    done = publisher.publish("debian", "--path", "pool/a.deb")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"start the publisher anew" in done.stderr and b"Traceback" not in done.stderr
+    with publisher.daemon() as daemon:
+        head = verify(publisher, heard.hear("tree.heartbeat")[1])["trees"]["debian"]
+        assert head["serial"] == 0 and epoch_order(head["epoch"]) > epoch_order(before)
+        line = daemon.wait_for_line("every subscriber makes a full sync")
+        (aside,) = publisher.state_dir.glob("journal.sqlite.damaged-*")
+        assert " ERROR " in line and str(aside) in line
+        assert publisher.announce() == 1
+        assert verify(publisher, heard.hear("tree.updated")[1])["epoch"] == head["epoch"]
+
+
+def test_a_journal_out_of_a_backup_gets_a_new_epoch_when_it_is_shown_what_it_lacks(
+    publisher: Publisher, heard: Listener
+) -> None:
+    """The header that a subscriber kept is enough: a heartbeat has the new epoch at once, and `status` counts it."""
+    backup = publisher.folder / "backup"
+    with publisher.daemon() as daemon:
+        daemon.wait_for_line("ready")
+        heard.hear("tree.heartbeat")
+        publisher.announce()
+        heard.hear("tree.updated")
+        copy_journal(publisher.state_dir / "journal.sqlite", backup)
+        publisher.announce()
+        shown = heard.hear("tree.updated")[1]
+        daemon.terminate()
+        backup.replace(publisher.state_dir / "journal.sqlite")
+        daemon.start()
+        wait_until(publisher.control.exists, what="the daemon to answer again")
+        before = verify(publisher, shown)["epoch"]
+        assert tree_status(publisher)["serial"] == 1
+        request = urllib.request.Request(f"{publisher.service}/v1/headers", data=shown, method="POST")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 204
+        status: Any = publisher.status()
+        assert epoch_order(status["epoch"]) > epoch_order(before)
+        assert (status["history"]["proofs"], status["trees"]["debian"]["serial"]) == (1, 0)
+        head = {"epoch": before}
+        while head["epoch"] == before:
+            head = verify(publisher, heard.hear("tree.heartbeat")[1])["trees"]["debian"]
+        assert head == {"epoch": status["epoch"], "serial": 0, "digest": None}
+        assert publisher.announce() == 1
+        assert daemon.wait_for_line("is a copy from before")
