@@ -65,6 +65,12 @@ _BY_STAGE: Mapping[tuple[StageKind, int], tuple[Outcome, str]] = {
 _SESSION_CODES = frozenset({5, 10, 12})
 """What rsync ends with when the upstream declines: it depends on how soon the connection closes after its message."""
 
+_SOURCE_CODES = frozenset({2, 4, 5, 10, 12, 19, 20, 24, 30, 35})
+"""What rsync ends with when the other side, or the way to it, is at fault; 19 and 20 when that was ended, too."""
+
+_SOURCES_WORD = "[sender]"
+"""What rsync marks the messages of the other side with."""
+
 _CLASHED_CODES = frozenset({2, 19, 20})
 """What rsync 3.5.0 ends with when a file that it cannot make way for has other names; or it hangs and is ended."""
 
@@ -75,6 +81,8 @@ class Judgement:
 
     outcome: Outcome
     reason: str
+    of_source: bool = False
+    """The source is to blame, or may be: another one may do better."""
 
 
 def judge_exit(kind: StageKind, code: int, notes: Notes) -> Judgement:
@@ -91,7 +99,15 @@ def judge_exit(kind: StageKind, code: int, notes: Notes) -> Judgement:
         outcome = _judge_partial(notes)
     elif code in _SESSION_CODES:
         outcome = _judge_session(notes)
-    return Judgement(outcome, _word(text, code, notes) if outcome is not Outcome.DONE else text)
+    if outcome is Outcome.DONE:
+        return Judgement(outcome, text)
+    return Judgement(outcome, _word(text, code, notes), _is_of_source(outcome, code, notes))
+
+
+def _is_of_source(outcome: Outcome, code: int, notes: Notes) -> bool:
+    if outcome in (Outcome.CLASH, Outcome.DISK):
+        return False
+    return code in _SOURCE_CODES or any(_SOURCES_WORD in error for error in notes.errors)
 
 
 def _judge_partial(notes: Notes) -> Outcome:

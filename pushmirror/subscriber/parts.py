@@ -9,12 +9,32 @@ from pathlib import Path
 from pushmirror.core.command import RunOptions, Selection
 from pushmirror.core.filters import Rules, rsync_arguments
 from pushmirror.core.model import DeleteBudget, Stage
+from pushmirror.core.paths import TreePath
 from pushmirror.core.profiles import Profile, metadata_arguments, payload_arguments
 from pushmirror.core.source import Source, parse_source
-from pushmirror.settings.subscriber import SubscriberTree
+from pushmirror.core.sources import Proof, compose_identity
+from pushmirror.settings.subscriber import SubscriberTree, TreeSource
 from pushmirror.subscriber.lock import TreeLock
 from pushmirror.subscriber.mirror import Mirror
 from pushmirror.subscriber.runner import Limits
+
+
+@dataclass(frozen=True)
+class SourceParts:
+    """One source of a tree: its `url`, and by which relay or marker file it is known what it has."""
+
+    url: str
+    source: Source
+    relay: str | None = None
+    marker: TreePath | None = None
+    password_file: Path | None = None
+
+    @property
+    def proof(self) -> Proof:
+        """How it is known what the source has."""
+        if self.relay is not None:
+            return Proof.RELAY
+        return Proof.NONE if self.marker is None else Proof.MARKER
 
 
 @dataclass(frozen=True)
@@ -23,7 +43,8 @@ class TreeParts:
 
     name: str
     settings: SubscriberTree
-    source: Source
+    sources: tuple[SourceParts, ...]
+    """In order of preference."""
     mirror: Mirror
     lock: TreeLock
     budget: DeleteBudget
@@ -38,11 +59,12 @@ class TreeParts:
 
     @property
     def identity(self) -> str:
-        """What must not change without a new first sync: another folder or source makes what the ledger knows void."""
-        return f"{self.settings.upstream} {self.settings.source} {self.settings.path}"
+        """What must not change without a new first sync: another folder or origin makes what the ledger knows void."""
+        origins = [source.url for source in self.sources if source.proof is Proof.NONE]
+        return compose_identity(self.settings.upstream, origins, str(self.settings.path))
 
-    def options(self, *, exact_times: bool) -> RunOptions:
-        """Return what the settings say about each rsync run."""
+    def options(self, source: SourceParts, *, exact_times: bool) -> RunOptions:
+        """Return what the settings say about each rsync run that reads from `source`."""
         tree = self.settings
         bandwidth = tree.bandwidth_bytes_per_second
         return RunOptions(
@@ -51,7 +73,7 @@ class TreeParts:
             io_timeout_s=_seconds(tree.io_timeout_ms),
             connect_timeout_s=_seconds(tree.connect_timeout_ms),
             bandwidth_kib_per_s=None if bandwidth is None else max(1, bandwidth // 1024),
-            password_file=None if tree.password_file is None else str(tree.password_file),
+            password_file=None if source.password_file is None else str(source.password_file),
             exact_times=exact_times,
             selection=self.selection,
         )
@@ -70,6 +92,18 @@ def _seconds(duration_ms: int) -> int:
     return max(1, duration_ms // 1000)
 
 
+def _make_source(settings: SubscriberTree, source: TreeSource) -> SourceParts:
+    """The tree's password is for the origin: no other server gets to see what can be guessed from it."""
+    is_origin = source.relay is None and source.marker is None
+    return SourceParts(
+        url=source.url,
+        source=parse_source(source.url),
+        relay=source.relay,
+        marker=source.marker,
+        password_file=source.password_file or (settings.password_file if is_origin else None),
+    )
+
+
 def make_parts(name: str, settings: SubscriberTree, locks: Path) -> TreeParts:
     """Return the parts of the tree `name`, with its lock in the folder `locks`."""
     budget = settings.delete_budget
@@ -78,7 +112,7 @@ def make_parts(name: str, settings: SubscriberTree, locks: Path) -> TreeParts:
     return TreeParts(
         name=name,
         settings=settings,
-        source=parse_source(settings.source),
+        sources=tuple(_make_source(settings, source) for source in settings.all_sources),
         mirror=Mirror(settings.path, settings.staging_dir),
         lock=TreeLock(locks / f"{name}.lock"),
         budget=DeleteBudget(budget.count, budget.percent, budget.limit),

@@ -115,3 +115,31 @@ def test_signal() -> None:
     """The signal that ended rsync is named."""
     expected = Judgement(RETRY, "rsync was ended by signal 9")
     assert judge_exit(StageKind.WHOLE, -9, QUIET) == expected
+
+
+# Code and messages of a run that was not done, and whether the source may be to blame.
+BLAME: dict[str, tuple[int, Notes, bool]] = {
+    "another protocol": (2, QUIET, True),
+    "refused options": (4, QUIET, True),
+    "no such module": (5, Notes(errors=("@ERROR: Unknown module",), refused=True), True),
+    "max connections": (5, Notes(errors=("@ERROR: max connections",), busy=True), True),
+    "connection refused": (10, QUIET, True),
+    "broken stream": (12, QUIET, True),
+    "the other side was ended": (20, QUIET, True),
+    "silence": (30, QUIET, True),
+    "no connection in time": (35, QUIET, True),
+    "no such folder there": (23, Notes(errors=('rsync: [sender] change_dir "x" failed',)), True),
+    "no right to write here": (23, Notes(errors=('rsync: [receiver] mkstemp "x" failed',)), False),
+    "disk full here": (12, Notes(errors=("e",), no_space=True), False),
+    "a directory in the way": (20, Notes(clashes=tuple(X)), False),
+    "wrong usage": (1, QUIET, False),
+    "out of memory": (22, QUIET, False),
+    "killed here": (-9, QUIET, False),
+    "no rsync here": (127, QUIET, False),
+}
+
+
+@pytest.mark.parametrize(("code", "notes", "of_source"), BLAME.values(), ids=BLAME)
+def test_whether_another_source_may_do_better(code: int, notes: Notes, of_source: bool) -> None:
+    """What the other side or the way to it has done is no reason to give up while there are others."""
+    assert judge_exit(StageKind.PAYLOAD, code, notes).of_source is of_source
