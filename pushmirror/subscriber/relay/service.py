@@ -1,0 +1,109 @@
+"""Assembles a relay: what it hands on, its bus, its HTTP service, and the reports that it passes up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+
+from pushmirror.bus.zeromq import ZeroMQSender
+from pushmirror.core.addresses import parse_network
+from pushmirror.http.service import make_http_service
+from pushmirror.keys import PrivateKey
+from pushmirror.nodes import AuthorizedNodes
+from pushmirror.settings.relays import Relay
+from pushmirror.settings.subscriber import SubscriberSettings
+from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.relay.answers import RelayAnswers
+from pushmirror.subscriber.relay.copies import Copies
+from pushmirror.subscriber.relay.forwarding import Destination, Forwarding
+from pushmirror.subscriber.relay.handing_on import HandingOn
+from pushmirror.subscriber.relay.herald import Herald
+from pushmirror.subscriber.relay.services import Services
+from pushmirror.subscriber.relay.voice import Voice
+
+
+def make_copies(settings: SubscriberSettings, ledger: Ledger) -> Copies:
+    """Return what this node hands on: nothing when its settings have no ``relay``."""
+    trees = relayed_trees(settings)
+    filtered = [name for name in trees if settings.trees[name].include or settings.trees[name].exclude]
+    return Copies(ledger, ledger.kept, {name: settings.trees[name].upstream for name in trees}, filtered)
+
+
+def relayed_trees(settings: SubscriberSettings) -> tuple[str, ...]:
+    """Return the trees that the operator wants to be handed on."""
+    if settings.relay is None:
+        return ()
+    return tuple(settings.trees) if settings.relay.trees is None else settings.relay.trees
+
+
+def kept_trees(settings: SubscriberSettings) -> frozenset[str]:
+    """Return the trees of which applied updates are kept: to be handed on, or because a relay may be read."""
+    below = [name for name, tree in settings.trees.items() if settings.upstreams[tree.upstream].relays]
+    return frozenset((*relayed_trees(settings), *below))
+
+
+def make_relay(
+    reactor: Any,
+    settings: SubscriberSettings,
+    relay: Relay,
+    key: PrivateKey,
+    ledger: Ledger,
+    copies: Copies,
+    services: Mapping[str, Services],
+    clock_ms: Callable[[], int],
+) -> Any:
+    """Return the relay as a service; `services` are those of the upstreams, which take its reports.
+
+    Raises StateError when it cannot listen, KeyFileError for a list of nodes that cannot be read.
+    """
+    topics = {name: (found.topic_prefix, found.environment) for name, found in settings.upstreams.items()}
+    voice = Voice(settings.name, key, topics, clock_ms)
+    nodes = None if relay.authorized_nodes is None else AuthorizedNodes(relay.authorized_nodes)
+    forwards = {name: HandingOn(found, clock_ms) for name, found in services.items()}
+    destinations = {name: Destination(*topics[name], forwards[name].hand_on) for name in services}
+
+    def greet(subscription: bytes) -> None:
+        herald.greet(subscription)
+
+    sender = ZeroMQSender(reactor, relay.publish, subscribed=greet)
+    herald = Herald(
+        reactor,
+        copies=copies,
+        kept=ledger.kept,
+        voice=voice,
+        sender=sender,
+        heartbeat_ms=relay.heartbeat_ms,
+        clock_ms=clock_ms,
+    )
+    answers = RelayAnswers(
+        copies, ledger.kept, voice, Forwarding(nodes, destinations, copies.publishers, clock_ms)
+    )  # fmt: skip
+    proxies = tuple(map(parse_network, relay.trusted_proxies))
+    service: Any = _Relay(herald, sender)
+    for part in (
+        make_http_service(reactor, relay.service, answers, relay.service_limits.limits, proxies),
+        herald,
+        *forwards.values(),
+    ):
+        part.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+    return service
+
+
+class _Relay(MultiService):
+    """All parts; the bus is closed after the last of them has stopped."""
+
+    def __init__(self, herald: Herald, sender: ZeroMQSender) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+        self.wake = herald.wake
+        self._sender = sender
+
+    def stopService(self) -> Deferred[Any]:
+        stopped: Deferred[Any] = super().stopService()  # type: ignore[no-untyped-call]  # as above
+        return stopped.addBoth(self._close)
+
+    def _close(self, result: Any) -> Any:
+        self._sender.close()
+        return result

@@ -1,0 +1,45 @@
+"""Notices that somebody whose heartbeats are listened to has fallen silent, and says when to try other ways."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pushmirror.core.liveness import SILENT_INTERVALS, Pulse, silence_pause_ms
+
+log = logging.getLogger(__name__)
+
+
+class SilenceWatch:
+    """Watches the `pulse` of `who`, which is named in the log; `steady_ms` is a clock that nobody can set."""
+
+    def __init__(self, who: str, pulse: Pulse, steady_ms: Callable[[], int], random: Callable[[], float]) -> None:
+        self._who = who
+        self._pulse = pulse
+        self._steady_ms = steady_ms
+        self._random = random
+        self._tries = 0
+        self._next_try_ms: int | None = None
+
+    def watch(self) -> bool:
+        """Log the beginning of a silence and its end, once each. To be called every second or so.
+
+        Returns True when other ways should be tried: soon after it began, and now and then while it lasts.
+        """
+        now_ms = self._steady_ms()
+        if self._pulse.state(now_ms) != "silent":
+            if self._next_try_ms is not None:
+                log.info("%s is heard again", self._who)
+            self._tries, self._next_try_ms = 0, None
+            return False
+        if self._next_try_ms is None:
+            log.warning("%s is silent: no fresh heartbeat for %d intervals", self._who, SILENT_INTERVALS)
+            self._next_try_ms = now_ms + self._pause_ms()
+        if now_ms < self._next_try_ms:
+            return False
+        self._tries += 1
+        self._next_try_ms = now_ms + self._pause_ms()
+        return True
+
+    def _pause_ms(self) -> int:
+        return silence_pause_ms(self._tries, self._pulse.interval_ms, self._random())

@@ -1,0 +1,291 @@
+"""A mirror that follows relays: who is asked, what is believed when they contradict, and where it begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+
+from pushmirror.core.model import Head, RelayHead
+from pushmirror.errors import ServiceError
+from pushmirror.http.questions import UpdatesQuestion
+from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.relay.client import RelayAddress, RelayClient
+from pushmirror.subscriber.relay.services import Services
+from pushmirror.subscriber.service_client import ServiceClient
+from pushmirror.subscriber.tracker import Tracker
+from tests.subscriber.relay.node import RELAY, RelayNode
+from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE, Upstream, put
+from tests.support.reactor import Spin
+
+SECOND = "r2.example.net"
+
+
+class Below:
+    """A tracker that follows relays; what it hears of them on the bus is in the hands of the test."""
+
+    def __init__(self, reactor: Any, upstream: Upstream, ledger: Ledger) -> None:
+        self._reactor = reactor
+        self._upstream = upstream
+        self.ledger = ledger
+        self.clock: Any = Clock()
+        self.changed: list[str] = []
+        self.heads: dict[str, RelayHead] = {}
+        self._clients: dict[str, RelayClient] = {}
+        self._ports: list[Any] = []
+        self.tracker: Tracker
+        self.services: Services
+
+    def follow(self, *nodes: tuple[str, RelayNode], origin: bool = False) -> None:
+        """Follow relays by their names, and the origin perhaps."""
+        keys = [self._upstream.key.public]
+        for name, node in nodes:
+            port, url = node.serve(self._reactor, node.answers())
+            self._ports.append(port)
+            node.voice.relay = name
+            address = RelayAddress(name, url, (node.key.public,))
+            self._clients[name] = RelayClient(self._reactor, address, PUBLISHER, keys, PREFIX, ENVIRONMENT)
+        client = ServiceClient(self._reactor, self._upstream.url, PUBLISHER, keys, PREFIX, ENVIRONMENT)
+        self.services = Services(client if origin else None, self._clients, lambda _: self.heads, self.ledger.head)
+        now_ms = self._upstream.time
+        self.tracker = Tracker(self.clock, [TREE], self.ledger, self.services, now_ms, now_ms, self.changed.append)
+        self.ledger.keep_updates(TREE, True, 0)
+
+    def hear(self, name: str, node: RelayNode, *, leads: bool = True) -> None:
+        """Hear a heartbeat of a relay."""
+        copy = node.copies.copy(TREE)
+        assert copy is not None
+        self.heads[name] = copy.head
+        self.tracker.take_relay_heads({TREE: copy.head}, 0, leads=leads)
+
+    def turn_until(self, condition: Any, *, waiting: bool = False) -> None:
+        """Turn the reactor until the condition holds; with `waiting` retries come without delay."""
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+            self._reactor.iterate(0.005)
+            calls = [call.getTime() - self.clock.seconds() for call in self.clock.getDelayedCalls()]
+            if waiting and calls:
+                self.clock.advance(min(calls))
+
+    def turn(self, rounds: int = 60) -> None:
+        """Turn the reactor some times, so that whatever is being asked is answered."""
+        for _ in range(rounds):
+            self._reactor.iterate(0.005)
+
+    def turn_until_done(self, *, waiting: bool = False) -> None:
+        """Turn until the tracker is done with what it asks."""
+        before = len(self.changed)
+        self.turn_until(lambda: len(self.changed) > before, waiting=waiting)
+
+    @property
+    def announced(self) -> int:
+        return self.ledger.tree(TREE).announced
+
+    @property
+    def pending(self) -> list[int]:
+        """The serials that are pending; negative for the whole tree."""
+        return [-update.serial if update.changes is None else update.serial for update in self.ledger.pending(TREE)]
+
+    def apply(self) -> None:
+        """Record that all that is announced is in place."""
+        record = self.ledger.tree(TREE)
+        assert self.ledger.finish_puts(
+            TREE, record.announced, record.generation, (), settled=(), due_ms=0, entries=10, incomplete=(),
+            full_sync_ms=1,
+        )  # fmt: skip
+
+    def stop(self, spin: Spin) -> None:
+        """Leave off, and stop listening."""
+        self.tracker.stop()
+        for port in self._ports:
+            stopped = maybeDeferred(port.stopListening)
+            spin(lambda stopped=stopped: stopped.called)
+
+
+@pytest.fixture
+def below(reactor: Any, spin: Spin, upstream: Upstream, ledger: Ledger) -> Iterator[Below]:
+    below = Below(reactor, upstream, ledger)
+    yield below
+    below.stop(spin)
+
+
+@pytest.fixture
+def second(tmp_path: Path, upstream: Upstream) -> Iterator[RelayNode]:
+    node = RelayNode(tmp_path / "second")
+    yield node
+    node.ledger.close()
+
+
+def bring(node: RelayNode, upstream: Upstream, *, upto: int, cleaned: int | None = None) -> None:
+    """Have a relay apply everything up to a serial, and be clean up to another."""
+    node.begin(Head(upstream.journal.epoch, 0, None))
+    node.apply(0, full_sync_ms=1)
+    if upto:
+        node.hear(upstream, *upstream.journal.updates_after(TREE, 0, upto))
+    if cleaned is not None:
+        node.apply(cleaned)
+    node.apply(upto, deletions=() if cleaned is None else (b"gone",))  # type: ignore[arg-type]
+
+
+def test_a_new_mirror_begins_where_its_relay_is_clean_and_hears_of_the_rest(
+    below: Below, node: RelayNode, upstream: Upstream
+) -> None:
+    """So what the relay has yet to delete becomes pending here as well."""
+    upstream.announce(put("a"), put("b"), put("c"))
+    bring(node, upstream, upto=3, cleaned=1)
+    below.follow((RELAY, node))
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 3)
+    assert below.pending == [-1, 2, 3]
+    assert below.ledger.changes_after(TREE, 1, 3) == [put("b"), put("c")]
+
+
+def test_the_history_of_a_relay_fills_a_gap(below: Below, node: RelayNode, upstream: Upstream) -> None:
+    """As the origin's does, without a full sync."""
+    bring(node, upstream, upto=0)
+    below.follow((RELAY, node))
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 0)
+    below.turn()
+    below.apply()
+    rows = upstream.announce(put("a"), put("b"))
+    node.hear(upstream, *rows)
+    node.apply(2)
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 2)
+    assert below.pending == [1, 2]
+
+
+def test_the_origin_is_asked_first_and_relays_when_it_does_not_answer(
+    below: Below, spin: Spin, node: RelayNode, upstream: Upstream
+) -> None:
+    """What one has is as good as what the other has."""
+    upstream.announce(put("a"))
+    bring(node, upstream, upto=1)
+    below.follow((RELAY, node), origin=True)
+    below.tracker.ask_about_all()
+    below.turn_until(lambda: below.announced == 1)
+    below.turn()
+    below.apply()
+    assert upstream.service.asked
+    stopped = upstream.stop()
+    spin(lambda: stopped.called)
+    node.hear(upstream, *upstream.announce(put("b")))
+    node.apply(2)
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 2)
+    assert below.pending == [2]
+    assert not [asked for asked in upstream.service.asked if isinstance(asked, UpdatesQuestion) and asked.after == 1]
+
+
+def test_of_two_relays_the_one_that_is_further_is_asked_first(
+    below: Below, node: RelayNode, second: RelayNode, upstream: Upstream
+) -> None:
+    """A relay that is behind is no sign of a fork, and nothing that has to be asked about."""
+    upstream.announce(put("a"), put("b"))
+    bring(node, upstream, upto=1)
+    bring(second, upstream, upto=2)
+    below.follow((RELAY, node), (SECOND, second))
+    below.hear(SECOND, second)
+    below.turn_until(lambda: below.announced == 2)
+    below.turn()
+    below.apply()
+    below.changed.clear()
+    below.hear(RELAY, node)
+    below.turn()
+    assert (below.announced, below.pending, below.changed) == (2, [], [])
+
+
+def test_a_mirror_waits_for_a_relay_that_is_behind_rather_than_do_a_full_sync(
+    below: Below, node: RelayNode, upstream: Upstream
+) -> None:
+    """The origin told of an update that nobody can hand out yet; when no relay is heard it is a full sync after all."""
+    upstream.announce(put("a"))
+    bring(node, upstream, upto=1)
+    below.follow((RELAY, node))
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 1)
+    below.turn()
+    below.apply()
+    upstream.announce(put("b"), put("c"))
+    ahead = RelayHead(upstream.journal.epoch, upstream.head(), 3)
+    below.tracker.take_relay_heads({TREE: ahead}, 0, leads=True)
+    below.turn_until_done(waiting=True)
+    assert (below.announced, below.pending) == (1, [])
+    below.heads.clear()
+    below.tracker.take_relay_heads({TREE: ahead}, 0, leads=True)
+    below.turn_until(lambda: below.announced == 3, waiting=True)
+    assert below.pending == [-3]
+
+
+def test_a_younger_epoch_is_believed_of_a_relay_and_an_older_one_while_nobody_tells_the_younger(
+    below: Below, node: RelayNode, second: RelayNode, upstream: Upstream
+) -> None:
+    """Two relays, of which one has yet to follow the publisher into its new journal, do not drive a mirror to and
+    fro."""
+    upstream.announce(put("a"))
+    bring(node, upstream, upto=1)
+    bring(second, upstream, upto=1)
+    below.follow((RELAY, node), (SECOND, second))
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 1)
+    below.turn()
+    young = Head("1790000000001-0123456789abcdef", 4, "d" * 64)
+    second.begin(young)
+    second.apply(4)
+    below.heads.pop(RELAY)
+    below.hear(SECOND, second, leads=False)
+    below.turn_until(lambda: below.announced == 4)
+    below.turn()
+    for _ in range(3):
+        upstream.time.now_ms += 120_000
+        below.hear(RELAY, node)
+        below.turn_until_done(waiting=True)
+    assert below.ledger.head(TREE) == young
+    below.heads.pop(SECOND)
+    second.begin(Head(upstream.journal.epoch, 0, None))
+    second.apply(0)
+    upstream.time.now_ms += 120_000
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 1)
+    assert below.pending == [-1]
+
+
+def test_another_digest_for_the_same_serial_is_believed_of_the_relay_that_goes_before_the_others(
+    below: Below, node: RelayNode, upstream: Upstream
+) -> None:
+    """Only of that one, since two on two branches would go on for ever."""
+    upstream.announce(put("a"))
+    bring(node, upstream, upto=1)
+    below.follow((RELAY, node))
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 1)
+    below.turn()
+    below.apply()
+    fork = Head(upstream.journal.epoch, 1, "e" * 64)
+    node.begin(fork)
+    node.apply(1)
+    below.changed.clear()
+    below.hear(RELAY, node, leads=False)
+    below.turn()
+    assert (below.changed, below.pending) == ([], [])
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.ledger.head(TREE) == fork)
+    assert below.pending == [-1]
+
+
+def test_a_report_finds_nobody_where_the_relays_take_none(
+    below: Below, spin: Spin, node: RelayNode, upstream: Upstream
+) -> None:
+    """That is an error like any other of a service; whoever reports goes on."""
+    below.follow((RELAY, node))
+    failed: list[Any] = []
+    Deferred.fromCoroutine(below.services.report(b"{}")).addErrback(failed.append)
+    spin(lambda: failed)
+    assert failed[0].check(ServiceError)
