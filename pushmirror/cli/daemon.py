@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,8 @@ class _Daemon:
         self.exit_code = 0
 
     def run(self) -> None:
+        # Twisted's timers go by the wall clock: after it was set back by a day, none would end for a day.
+        self._reactor.seconds = time.monotonic
         self._reactor.callWhenRunning(self._start)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stop_service)
         self._reactor.run()

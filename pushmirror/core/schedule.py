@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 _FIRST_RETRY_MS = 5_000
-_LONGEST_RETRY_MS = 15 * 60_000
+_LONGEST_DELAY_MS = 15 * 60_000
+LONGEST_RETRY_MS = _LONGEST_DELAY_MS * 5 // 4
 _BUSY_RETRY_MS = 10_000
 FAILED_AFTER = 3
 """So many failures in a row make the state of a tree ``failed``; it is retried all the same."""
@@ -40,8 +42,12 @@ class Needs:
     missing_since_ms: int | None = None
     deletion_due_ms: int | None = None
     retry_at_ms: int | None = None
+    catching_up_until_ms: int | None = None
+    """The history is being fetched, and a list job should wait for the rest of it until then at the latest."""
     upstream_busy_until_ms: int | None = None
     """The upstream is half-way through an update of its own, and has said until when at the latest."""
+    no_source_until_ms: Mapping[Work, int] = field(default_factory=dict)
+    """For what no source of the tree is known to have what is wanted, and when to look at that again."""
     awaiting_head: bool = False
     """The upstream is still being asked where it is; a first sync that did not wait for that would be done twice."""
 
@@ -68,7 +74,10 @@ def next_due(needs: Needs, now_ms: int) -> Due | None:
     if needs.paused or needs.running or needs.awaiting_head:
         return None
     floor = max(needs.retry_at_ms or 0, needs.upstream_busy_until_ms or 0)
-    found = [Due(max(at_ms, floor), work, needs.tree) for at_ms, work in _wishes(needs)]
+    found = [
+        Due(max(at_ms, floor, needs.no_source_until_ms.get(work, 0)), work, needs.tree)
+        for at_ms, work in _wishes(needs)
+    ]
     ready = [due for due in found if due.at_ms <= now_ms]
     if ready:
         return min(ready, key=lambda due: due.work)
@@ -82,8 +91,10 @@ def _wishes(needs: Needs) -> Iterable[tuple[int, Work]]:
     yield needs.last_full_sync_ms + needs.max_age_ms, Work.WHOLE
     if needs.missing_since_ms is not None:
         yield needs.missing_since_ms + needs.missing_wait_ms, Work.WHOLE
-    if needs.pending_since_ms is not None:
-        yield needs.pending_since_ms + needs.coalesce_ms, Work.WHOLE if needs.whole_pending else Work.LIST
+    if needs.pending_since_ms is not None and needs.whole_pending:
+        yield needs.pending_since_ms + needs.coalesce_ms, Work.WHOLE
+    elif needs.pending_since_ms is not None:
+        yield max(needs.pending_since_ms + needs.coalesce_ms, needs.catching_up_until_ms or 0), Work.LIST
     if needs.deletion_due_ms is not None:
         yield needs.deletion_due_ms, Work.CLEAN
 
@@ -101,8 +112,21 @@ def retry_delay_ms(failures: int, spread: float) -> int:
 
     `spread`, from 0 to 1, is chance: it moves the delay by up to a quarter, so that mirrors do not come back together.
     """
-    delay_ms = min(_LONGEST_RETRY_MS, _FIRST_RETRY_MS * 2 ** min(failures - 1, 20))
+    delay_ms = min(_LONGEST_DELAY_MS, _FIRST_RETRY_MS * 2 ** min(failures - 1, 20))
     return int(delay_ms * (0.75 + spread / 2))
+
+
+def share_of(node: str, tree: str) -> float:
+    """Return where a tree of a node has its place among all mirrors, from 0 to 1: by chance, and always the same."""
+    return int.from_bytes(hashlib.sha256(f"{node} {tree}".encode()).digest()[:4], "big") / 2**32
+
+
+def spread_max_age_ms(max_age_ms: int, share: float) -> int:
+    """Return after how long a full sync is due: within the last tenth of `max_age_ms`, by the `share` of the mirror.
+
+    Mirrors that were set up together, or heard of a new journal together, do not come together for ever.
+    """
+    return max_age_ms - int(max_age_ms * (1 - share)) // 10
 
 
 def busy_delay_ms(spread: float) -> int:

@@ -68,3 +68,10 @@ def judge_state(heard: Head | None, state: TreeState) -> Verdict:
     if verdict is Verdict.GAP and heard is not None and not 0 < state.oldest <= heard.serial + 1:
         return Verdict.FORK
     return verdict
+
+
+def shows_fork(heard: Head | None, told: Head) -> bool:
+    """Tell whether a publisher that says `told` of itself has lost or replaced what was `heard` of the same epoch."""
+    if heard is None or heard.epoch != told.epoch:
+        return False
+    return told.serial < heard.serial or (told.serial == heard.serial and told.digest != heard.digest)

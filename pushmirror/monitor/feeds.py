@@ -83,8 +83,12 @@ def _of_subscriber(document: Document) -> Feeds:
     feeds = []
     for name in document.names("upstreams"):
         start = _topic_start(document, ("upstreams", name))
-        voice = Voice(check_name(name), start, _read_keys(document, name), nodes)
-        feeds.append(Feed(check_remote_endpoint(_text(document, ("upstreams", name, "publish"))), start, voice))
+        relays = _relay_keys(document, name)
+        keys = {str(relay[-1]): _read_keys(document, relay) for relay in relays}
+        voice = Voice(check_name(name), start, _read_keys(document, ("upstreams", name)), nodes, keys)
+        origin: KeyPath = ("upstreams", name)
+        places = relays if relays and document.value((*origin, "publish")) is None else (origin, *relays)
+        feeds += [Feed(check_remote_endpoint(_text(document, (*place, "publish"))), start, voice) for place in places]
     if not feeds:
         raise ValueError("there are no upstreams")
     return Feeds(tuple(feeds), tuple(notes))
@@ -102,8 +106,15 @@ def _topic_start(document: Document, group: KeyPath) -> str:
     return topic(prefix, check_environment(_text(document, (*group, "environment"))), "")
 
 
-def _read_keys(document: Document, upstream: str) -> tuple[PublicKey, ...]:
-    lines = document.value(("upstreams", upstream, "keys"))
+def _relay_keys(document: Document, upstream: str) -> tuple[KeyPath, ...]:
+    relays = document.value(("upstreams", upstream, "relays"))
+    if relays is not None and not isinstance(relays, dict):
+        raise ValueError("relays is no group")
+    return tuple(("upstreams", upstream, "relays", check_name(relay)) for relay in relays or {})
+
+
+def _read_keys(document: Document, place: KeyPath) -> tuple[PublicKey, ...]:
+    lines = document.value((*place, "keys"))
     if not isinstance(lines, list) or not lines:
         raise ValueError("no keys")
     return tuple(parse_public_line(line) for line in map(str, lines))

@@ -17,6 +17,12 @@ from pushmirror.core.messages import (
     parse_state,
     parse_update,
 )
+from pushmirror.core.relay_messages import (
+    RELAY_HEARTBEAT,
+    RELAY_STATE,
+    parse_relay_heartbeat,
+    parse_relay_state,
+)
 from pushmirror.core.wire import Envelope, open_envelope_object, parse_object
 from pushmirror.errors import BadSignature, MalformedMessage
 from pushmirror.keys import PublicKey, verify_envelope
@@ -37,12 +43,14 @@ class Trust(Enum):
 
 @dataclass(frozen=True)
 class Voice:
-    """Who may speak under the topics that begin with `topic_start`: the publisher, and the nodes that report to it."""
+    """Who may speak under the topics that begin with `topic_start`: the publisher, the nodes that report to it, and the
+    relays that hand its updates on."""
 
     publisher: str
     topic_start: str
     keys: tuple[PublicKey, ...] = ()
     nodes: Mapping[str, PublicKey] = field(default_factory=dict)
+    relays: Mapping[str, tuple[PublicKey, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,12 +115,16 @@ def check_content(kind: str, msg: Mapping[str, Any]) -> None:
         parse_heartbeat(msg)
     elif kind == STATE:
         parse_state(msg)
+    elif kind == RELAY_HEARTBEAT:
+        parse_relay_heartbeat(msg)
+    elif kind == RELAY_STATE:
+        parse_relay_state(msg)
     elif kind.startswith(REPORT_PREFIX):
         parse_report(kind, msg)
 
 
 def _verify(kind: str, envelope: Envelope, voices: Iterable[Voice]) -> str:
-    """Return the name of whoever has signed: the publisher, or the node of a report."""
+    """Return the name of whoever has signed: the publisher, the node of a report, or a relay."""
     publisher = envelope.msg.get("publisher")
     known = tuple(voices)
     if not known:
@@ -120,6 +132,10 @@ def _verify(kind: str, envelope: Envelope, voices: Iterable[Voice]) -> str:
     voice = next((v for v in known if v.publisher == publisher and envelope.topic == v.topic_start + kind), None)
     if voice is None:
         raise _NotProven("no key is known here for this publisher and topic")
+    if kind in (RELAY_HEARTBEAT, RELAY_STATE):
+        relay = str(envelope.msg.get("relay"))
+        verify_envelope(envelope, voice.relays.get(relay, ()))
+        return relay
     if not kind.startswith(REPORT_PREFIX):
         verify_envelope(envelope, voice.keys)
         return voice.publisher

@@ -175,6 +175,11 @@ def _remark(name: str, tree: Answer, now_s: int) -> Iterable[str]:
         yield f"{escape(name)}: its upstream is updating it; nothing new starts for {wait} at most"
     if tree.get("reason"):
         yield f"{escape(name)}: {show_value(tree['reason'])}"
+    yield from _tell_source(name, tree)
+    unannounced = _number(_group(tree, "unannounced").get("last"))
+    if unannounced:
+        found = format_count(unannounced, "path")
+        yield f"{escape(name)}: the last full sync found {found} that no announcement had told of"
     held = tree.get("held")
     if isinstance(held, Mapping):
         count = format_count(held.get("deletions"), "deletion")
@@ -186,6 +191,17 @@ def _remark(name: str, tree: Answer, now_s: int) -> Iterable[str]:
         yield f"{escape(name)}: the upstream does not let us read {what}, the first is {show_value(incomplete[0])}"
 
 
+def _tell_source(name: str, tree: Answer) -> Iterable[str]:
+    """A tree that is not read from the source that its operator prefers."""
+    sources, used = tree.get("sources"), tree.get("source")
+    first = sources[0] if isinstance(sources, list) and sources else None
+    if not isinstance(first, Mapping) or used in (None, first.get("url")):
+        return
+    state = f"{show_value(first.get('url'))} is {show_value(first.get('state'))}"
+    reason = f": {show_value(first['reason'])}" if first.get("reason") else ""
+    yield f"{escape(name)}: reads from {show_value(used)}; {state}{reason}"
+
+
 # --- the publisher
 
 
@@ -195,6 +211,9 @@ def _show_publisher(answer: Answer, now_s: int) -> Iterable[RenderableType]:
     yield Text(f"{head}\n{places}\n")
     trees, nodes = _group(answer, "trees"), _group(answer, "nodes")
     yield _show_published(trees, now_s)
+    history = _group(answer, "history")
+    if history:
+        yield _show_history(history)
     detectors = {name: tree["detection"] for name, tree in trees.items() if isinstance(tree.get("detection"), Mapping)}
     troubles = [line for name, detection in detectors.items() for line in _tell_trouble(name, detection)]
     if troubles:
@@ -226,6 +245,16 @@ def _show_published(trees: Mapping[str, Answer], now_s: int) -> Table:
         row = [show_value(tree.get(key)) for key in ("serial", "sent", "oldest")]
         table.add_row(show_value(name), *row, announced)
     return table
+
+
+def _show_history(history: Answer) -> Text:
+    """How much of what was announced is kept, and how often the journal was found to be a copy from before."""
+    age = format_duration_ms(_number(history.get("age_ms")))
+    kept = f"History: {format_bytes(_number(history.get('bytes')))}, its oldest update {age} old"
+    proofs = _number(history.get("proofs"))
+    if not proofs:
+        return Text(kept)
+    return Text(f"{kept}; the journal was found to be a copy from before {format_count(proofs, 'time')}", "yellow")
 
 
 def _show_nodes(nodes: Mapping[str, Answer], trees: Mapping[str, Answer], now_s: int) -> Table:

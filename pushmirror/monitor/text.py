@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pushmirror.core.messages import HEARTBEAT, STATE, UPDATED
+from pushmirror.core.relay_messages import RELAY_HEARTBEAT, RELAY_STATE
 from pushmirror.logs import escape
 from pushmirror.monitor.quantities import UNKNOWN, format_bytes, format_count, format_duration_ms
 
@@ -75,9 +76,31 @@ def _tell_heartbeat(kind: str, msg: Message) -> str:
     return f"{_text(msg, 'publisher')}: heartbeat {_text(msg, 'counter')} — {', '.join(shown) or 'no trees'}"
 
 
+def _tell_relay(kind: str, msg: Message) -> str:
+    trees = msg.get("trees")
+    heads = trees.items() if isinstance(trees, Mapping) else ()
+    shown = [_tell_relay_head(str(name), head) for name, head in list(heads)[:_SHOWN_TREES]]
+    if len(heads) > _SHOWN_TREES:
+        shown.append(f"{len(heads) - _SHOWN_TREES} more")
+    who = f"{_text(msg, 'relay')}: relay of {_text(msg, 'publisher')}"
+    return f"{who}, heartbeat {_text(msg, 'counter')} — {', '.join(shown) or 'no trees'}"
+
+
+def _tell_relay_head(name: str, head: object) -> str:
+    if not isinstance(head, Mapping):
+        return f"{name[:_MAX_VALUE_CHARACTERS]} {UNKNOWN}"
+    told = f"{name[:_MAX_VALUE_CHARACTERS]} {_text(head, 'serial')}"
+    return told if head.get("cleaned") == head.get("serial") else f"{told} (cleaned {_text(head, 'cleaned')})"
+
+
 def _tell_state(kind: str, msg: Message) -> str:
     kept = f"updates from {_text(msg, 'oldest')} on are kept"
     return f"{_text(msg, 'tree')}: the publisher is at serial {_text(msg, 'serial')}, {kept}"
+
+
+def _tell_relay_state(kind: str, msg: Message) -> str:
+    kept = f"updates from {_text(msg, 'oldest')} on are kept"
+    return f"{_text(msg, 'tree')}: the relay {_text(msg, 'relay')} has applied {_text(msg, 'serial')}, {kept}"
 
 
 def _tell_updating(kind: str, msg: Message) -> str:
@@ -145,6 +168,8 @@ _TELLERS: Mapping[str, Callable[[str, Message], str]] = {
     UPDATED: _tell_update,
     HEARTBEAT: _tell_heartbeat,
     STATE: _tell_state,
+    RELAY_HEARTBEAT: _tell_relay,
+    RELAY_STATE: _tell_relay_state,
     "tree.updating": _tell_updating,
     "key.rotated": _tell_rotation,
     "sync.started": _tell_started,

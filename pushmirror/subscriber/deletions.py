@@ -14,7 +14,7 @@ from pushmirror.subscriber.runs import Runs
 
 log = logging.getLogger(__name__)
 
-_STILL_UPSTREAM_MS = 10 * 60_000
+STILL_UPSTREAM_MS = 10 * 60_000
 """A deletion whose path the upstream still has is looked at again after this."""
 
 
@@ -54,7 +54,7 @@ class Deletions:
             await leave_clean()
         kept = await self._runs.in_thread(self._mirror.present, due)
         gone = set(due).difference(kept)
-        self._ledger.finish_deletions(self._tree, gone, kept, self._clock_ms() + _STILL_UPSTREAM_MS)
+        self._ledger.finish_deletions(self._tree, gone, kept, self._clock_ms() + STILL_UPSTREAM_MS)
 
     def _due(self) -> list[TreePath]:
         held = self._ledger.tree(self._tree).held

@@ -11,13 +11,15 @@ from twisted.internet.defer import Deferred, DeferredList
 from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.model import Event
 from pushmirror.core.progress import Progress
-from pushmirror.core.schedule import Due, Needs, busy_delay_ms, choose, retry_delay_ms, tree_state
+from pushmirror.core.schedule import Due, Needs, busy_delay_ms, choose, retry_delay_ms, spread_max_age_ms, tree_state
+from pushmirror.errors import StateError
 from pushmirror.subscriber.job import Job
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import TreeParts
 from pushmirror.subscriber.records import JobRecord, TreeRecord
 from pushmirror.subscriber.runner import Runner
 from pushmirror.subscriber.runs import JobStopped
+from pushmirror.subscriber.sources import RelayHeads, TreeSources, no_relay
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,8 @@ class Dispatcher:
     """Runs the jobs of `trees`.
 
     `awaits_head` tells for which of them a first sync had better wait a moment, `busy_until_ms` until when the upstream
-    is updating one itself.
+    is updating one itself, `catching_up_until_ms` until when list jobs had better wait for more history, and `share`
+    which place of all mirrors this one has when it comes to full syncs.
     """
 
     def __init__(
@@ -46,6 +49,9 @@ class Dispatcher:
         tell: Callable[[Event, JobRecord, Progress | None], None],
         awaits_head: Callable[[str], bool],
         busy_until_ms: Callable[[str], int | None] = lambda tree: None,
+        relay_head: RelayHeads = no_relay,
+        catching_up_until_ms: Callable[[str], int | None] = lambda tree: None,
+        share: Callable[[str], float] = lambda tree: 1.0,
     ) -> None:
         self._reactor = reactor
         self._trees = trees
@@ -57,6 +63,9 @@ class Dispatcher:
         self._tell = tell
         self._awaits_head = awaits_head
         self._busy_until_ms = busy_until_ms
+        self._catching_up_until_ms = catching_up_until_ms
+        self._share = share
+        self._sources = {name: TreeSources(parts, relay_head, clock_ms, random) for name, parts in trees.items()}
         self._running: dict[str, Deferred[None]] = {}
         self._jobs: dict[str, Job] = {}
         self._look: Any = None
@@ -77,7 +86,9 @@ class Dispatcher:
         self._look_in(_LONGEST_SLEEP_S)
         try:
             self._start_due()
-        except Exception:  # the ledger's disk is full, for example: this loop survives it
+        except StateError as error:
+            log.error("no job can be begun, which is tried again in a minute: %s", error)
+        except Exception:  # this loop survives it
             log.exception("what to do next could not be found out; it is tried again in a minute")
 
     def _start_due(self) -> None:
@@ -96,7 +107,7 @@ class Dispatcher:
         return Needs(
             tree=record.tree,
             coalesce_ms=settings.coalesce_ms,
-            max_age_ms=settings.max_age_ms,
+            max_age_ms=spread_max_age_ms(settings.max_age_ms, self._share(record.tree)),
             missing_wait_ms=settings.missing_wait_ms,
             paused=record.paused,
             running=record.tree in self._running,
@@ -106,7 +117,9 @@ class Dispatcher:
             missing_since_ms=record.missing_since_ms,
             deletion_due_ms=record.deletion_due_ms,
             retry_at_ms=record.retry_at_ms,
+            catching_up_until_ms=self._catching_up_until_ms(record.tree),
             upstream_busy_until_ms=self._busy_until_ms(record.tree),
+            no_source_until_ms=self._sources[record.tree].blocked(record),
             awaiting_head=self._awaits_head(record.tree),
         )
 
@@ -114,10 +127,20 @@ class Dispatcher:
         """Return the state of a tree as ``status`` shows it."""
         return tree_state(self.needs(record), record.failures, record.hopeless, self._clock_ms())
 
+    def show_sources(self, record: TreeRecord) -> dict[str, Any]:
+        """Return what ``status`` tells of the sources of a tree."""
+        return self._sources[record.tree].show(record)
+
+    def why_no_source(self, record: TreeRecord) -> str | None:
+        """Return why what there is to do for a tree finds no source, None when it does, or there is nothing to do."""
+        return self._sources[record.tree].why_blocked(record)
+
     def _start(self, due: Due) -> None:
-        parts = self._trees[due.tree]
+        sources = self._sources[due.tree]
         try:
-            job = Job(self._reactor, parts, due.work, self._ledger, self._runner, self._clock_ms, self._tell_of_job)
+            job = Job(self._reactor, sources, due.work, self._ledger, self._runner, self._clock_ms, self._tell_of_job)
+        except StateError:
+            raise
         except Exception as error:  # the others go on
             log.exception("tree %s: a job could not be begun", due.tree)
             judgement = Judgement(Outcome.FAILED, f"a fault of this program: {error!r}")
@@ -130,7 +153,9 @@ class Dispatcher:
         ended.addBoth(self._forget, due.tree)
 
     def _forget(self, result: Any, tree: str) -> None:
-        if result is not None:
+        if result is not None and result.check(StateError):
+            log.error("tree %s: how a job ended is not recorded, so that it is run again: %s", tree, result.value)
+        elif result is not None:
             log.error("tree %s: a job ended by a fault of this program: %s", tree, result.getTraceback())
         self._running.pop(tree, None)
         self._jobs.pop(tree, None)
@@ -158,6 +183,8 @@ class Dispatcher:
         except OSError as error:
             reason = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
             self._record_stop(job, JobStopped(Judgement(Outcome.DISK, f"the mirror's disk: {reason}")))
+        except StateError as error:
+            self._record_stop(job, JobStopped(Judgement(Outcome.DISK, str(error))))
         except Exception as error:
             self._record_stop(job, JobStopped(Judgement(Outcome.FAILED, f"a fault of this program: {error!r}")))
             raise

@@ -5,46 +5,46 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
-
 from pushmirror.core.arrival import reliable_surplus, still_incomplete
-from pushmirror.core.changes import merge, settle
+from pushmirror.core.changes import merge, plain_puts, settle
 from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.filters import filter_changes
 from pushmirror.core.model import ChangeList, Event, ScopeKind, Stage, StageKind
-from pushmirror.core.paths import TreePath, shorten, topmost
+from pushmirror.core.paths import TreePath, topmost
 from pushmirror.core.plan import beside, plan_list, with_siblings
 from pushmirror.core.profiles import without_busy
+from pushmirror.core.relaying import Comparison, judge_list, judge_whole
 from pushmirror.core.schedule import Work
+from pushmirror.core.sources import Wanted
 from pushmirror.subscriber.deletions import Deletions
+from pushmirror.subscriber.findings import Findings
 from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.leftovers import take_lock
 from pushmirror.subscriber.metadata import MetadataAside
-from pushmirror.subscriber.parts import TreeParts
-from pushmirror.subscriber.records import NEVER, JobRecord, TreeRecord
-from pushmirror.subscriber.runner import Runner, RunResult
-from pushmirror.subscriber.runs import JobStopped, Runs
+from pushmirror.subscriber.records import NEVER, JobRecord, PendingUpdate, TreeRecord
+from pushmirror.subscriber.runner import Runner
+from pushmirror.subscriber.runs import JobStopped, Runs, TurnedOut
+from pushmirror.subscriber.sources import TreeSources, wanted_by, wanted_for_deletions
+from pushmirror.subscriber.turns import Turns
+from pushmirror.subscriber.whole import WholeTree
 
 log = logging.getLogger(__name__)
 
-_LEFTOVER_POLL_S = 0.1
-_LEFTOVER_KILL_AFTER_S = 5.0
-_LEFTOVER_GIVE_UP_S = 20.0
-_MAX_WHOLE_ROUNDS = 5
-
 
 class Job:
-    """`work` for the tree of `parts`. `tell` is called with the events that a report is made of."""
+    """`work` for the tree of `sources`. `tell` is called with the events that a report is made of.
+
+    It reads from one source; when that fails it begins anew with another one.
+    """
 
     def __init__(
         self,
         reactor: Any,
-        parts: TreeParts,
+        sources: TreeSources,
         work: Work,
         ledger: Ledger,
         runner: Runner,
@@ -52,7 +52,7 @@ class Job:
         tell: Callable[[Event, JobRecord], None],
     ) -> None:
         self._reactor = reactor
-        self._parts = parts
+        self._parts = parts = sources.parts
         self._work = work
         self._ledger = ledger
         self._runner = runner
@@ -63,26 +63,36 @@ class Job:
         self._root_mtime_ns: int | None = None
         """What the root's time has to be whenever somebody might take the mirror for exact."""
         self._before: TreeRecord = ledger.tree(parts.name)
+        self._findings = Findings(self._before)
         self._runs = Runs(reactor, parts, runner, self._before.entries)
+        self._turns = Turns(sources, self._runs)
+        self._was_empty = False
+        self._puts_done = self._work is Work.CLEAN
+        self._wanted = wanted_by(work, self._before)
+        self._known: tuple[PendingUpdate, ...] = ()
+        """What was pending when the job began."""
         self.record = self._begin()
 
     def _begin(self) -> JobRecord:
-        head = self._before.head
-        pending = self._ledger.pending(self._tree)
-        whole = self._work is Work.WHOLE
+        head, whole = self._before.head, self._work is Work.WHOLE
+        self._known = self._ledger.pending(self._tree)
         serial = self._before.applied if self._work is Work.CLEAN else (head.serial if head else NEVER)
         if self._work is Work.LIST:
-            serial = pending[-1].serial
+            serial = self._known[-1].serial
+            self._wanted = Wanted(head, min(self._known[0].serial, serial))
         scope = (ScopeKind.WHOLE if whole else ScopeKind.LIST).value
         started_ms = self._clock_ms()
         job = self._ledger.begin_job(self._tree, scope, serial, started_ms)
-        self._pending = tuple(update for update in pending if update.serial <= serial)
+        self._pending = self._pending_up_to(serial)
         return JobRecord(job, self._tree, scope, serial, started_ms)
+
+    def _pending_up_to(self, serial: int) -> tuple[PendingUpdate, ...]:
+        return tuple(update for update in self._known if update.serial <= serial)
 
     async def run(self) -> JobRecord:
         """Do the job. Raises JobStopped when it could not be done, OSError when the mirror's disk gives trouble."""
         self._tell(Event.STARTED, self.record)
-        lock = await self._take_lock()
+        lock = await take_lock(self._reactor, self._parts)
         try:
             await self._run_locked(lock)
         finally:
@@ -102,21 +112,47 @@ class Job:
     async def _run_locked(self, lock: int) -> None:
         self._check_mounted()
         self._runs.lock = lock
+        self._was_empty = self._mirror.is_empty()
         root_mtime_ns = self._mirror.root_mtime_ns()
+        done = False
+        while not done:
+            done = await self._try_source(root_mtime_ns)
+
+    async def _try_source(self, root_mtime_ns: int) -> bool:
+        """Do the job from the next source; returns False when another one may do better.
+
+        Raises JobStopped when no source is left, or none would help.
+        """
+        await self._take_source()
         await self._runs.in_thread(self._mirror.clear_staging)
         try:
             await self._run_stages()
-        except (JobStopped, OSError):
-            self._root_mtime_ns = root_mtime_ns
+        except (JobStopped, OSError) as error:
+            if not self._puts_done or self._root_mtime_ns is None:
+                self._root_mtime_ns = root_mtime_ns
             with contextlib.suppress(OSError):  # the disk that gave trouble may give more
                 await self._leave_clean()
-            raise
+            if not isinstance(error, JobStopped) or not error.elsewhere:
+                raise
+            self._turns.fail(error)
+            return False
+        self._turns.succeed()
+        return True
+
+    async def _take_source(self) -> None:
+        """Read from the next source, and apply no more than it has."""
+        if self._puts_done:
+            await self._turns.take_next(wanted_for_deletions(self._before, self.record.serial))
+            return
+        stamps = [stamp for update in self._known if update.changes for stamp in update.changes.stamps]
+        choice = await self._turns.take_next(self._wanted, stamps)
+        serial = min(self._known[-1].serial, choice.serial) if self._work is Work.LIST else choice.serial
+        self.record = replace(self.record, serial=serial)
+        self._pending = self._pending_up_to(serial)
 
     async def _run_stages(self) -> None:
-        if self._work is Work.WHOLE:
-            await self._bring_whole()
-        elif self._work is Work.LIST:
-            await self._bring_list()
+        if not self._puts_done:
+            await (self._bring_whole() if self._work is Work.WHOLE else self._bring_list())
         await self._delete()
 
     def _check_mounted(self) -> None:
@@ -133,20 +169,41 @@ class Job:
 
     async def _bring_list(self) -> None:
         existing = [deletion.path for deletion in self._ledger.deletions(self._tree)]
-        changes = await self._runs.in_thread(self._sum_up, existing)
         root_mtime_ns = self._pending[-1].root_mtime_ns
         self._root_mtime_ns = self._mirror.root_mtime_ns() if root_mtime_ns is None else root_mtime_ns
-        surplus = await self._fetch(changes)
+        changes, surplus = await self._fetch_pending(existing)
         listed = (*changes.changed, *changes.directories)
         incomplete = still_incomplete(self._before.incomplete, listed, self._runs.sum.incomplete)
         deletions = topmost([*changes.deleted, *surplus])
         entries = self._before.entries + self._runs.sum.created
         settled = set(existing).difference(deletions)
-        await self._finish_puts(deletions, settled=settled, entries=entries, incomplete=incomplete)
+        compared = judge_list(changes.directories, self.record.serial, self._turns.cleaned)
+        await self._finish_puts(
+            deletions, settled=settled, entries=entries, incomplete=incomplete, compared=compared
+        )  # fmt: skip
 
-    def _sum_up(self, existing: list[TreePath]) -> ChangeList:
+    async def _fetch_pending(self, existing: list[TreePath]) -> tuple[ChangeList, tuple[TreePath, ...]]:
+        """Bring what is pending. Returns it as one list, and what is surplus in whole directories.
+
+        What turns out to be a directory is brought as a whole one, in another round: each leaves fewer of them.
+        """
+        turned: set[TreePath] = set()
+        while True:
+            changes = await self._runs.in_thread(self._sum_up, existing, turned)
+            try:
+                return changes, await self._fetch(changes)
+            except TurnedOut as found:
+                turned.update(found.paths)
+                await self._runs.in_thread(self._mirror.clear_staging)
+
+    def _sum_up(self, existing: list[TreePath], turned: set[TreePath]) -> ChangeList:
         """Return what all pending updates and deletions amount to here, without what the operator's rules hide."""
-        lists = [ChangeList(deleted=tuple(existing)), *(update.changes for update in self._pending if update.changes)]
+        updates = [update.changes for update in self._pending if update.changes]
+        return self._settle(
+            [ChangeList(deleted=tuple(existing)), *updates, ChangeList(directories=tuple(sorted(turned)))]
+        )
+
+    def _settle(self, lists: list[ChangeList]) -> ChangeList:
         changes = without_busy(settle(merge(lists), self._mirror.is_directory), self._parts.profile)
         return filter_changes(changes, self._parts.rules, self._mirror.is_directory)
 
@@ -158,6 +215,7 @@ class Job:
         self._mirror.make_staging()
         announced = frozenset((*changes.changed, *changes.directories))
         self._runs.announced = announced
+        self._runs.plain = frozenset(plain_puts(changes))
         aside = MetadataAside(self._parts, self._runs)
         found = await aside.list_changed(plan.listing) if plan.listing else ()
         metadata = with_siblings({*plan.metadata, *found}, changes)
@@ -179,70 +237,42 @@ class Job:
     # --- the whole tree
 
     async def _bring_whole(self) -> None:
+        whole = WholeTree(self._parts, self._runs, self._findings)
         first = self._before.last_full_sync_ms is None
-        empty = self._mirror.is_empty()
         self._mirror.make_staging()
-        written_by_us = first and empty and self._mirror.keeps_nanoseconds()
+        written_by_us = first and self._was_empty and self._mirror.keeps_nanoseconds()
         self._runs.exact_times = written_by_us or self._before.exact_times
-        if first and not empty:
-            self._check_plan(await self._runs.run(Stage(StageKind.PLAN)))
-        await self._fetch_whole()
-        surplus = await self._runs.run(Stage(StageKind.SURPLUS))
-        self._check_upstream_has_content(surplus)
-        deletions = topmost(reliable_surplus(surplus.items, surplus.notes))
-        count = await self._runs.in_thread(self._mirror.count_entries, deletions)
+        if first and not self._was_empty:
+            await whole.check_plan()
+        self._root_mtime_ns = await whole.fetch(may_wait=self._may_wait())
+        surplus = await whole.list_surplus(others=self._turns.has_next)
         existing = {deletion.path for deletion in self._ledger.deletions(self._tree)}
+        compared = self._judge_whole(existing)
+        deletions = topmost([*reliable_surplus(surplus.items, surplus.notes), *compared.deletions])
+        count = await self._runs.in_thread(self._mirror.count_entries, deletions)
+        self._findings.take_paths(set(deletions).difference(existing))
         await self._finish_puts(
             deletions,
             settled=existing.difference(deletions),
-            entries=(surplus.items.entries or 0) + count,
+            # What an empty upstream got a moment ago is not here: an empty folder must not look like an unmounted one.
+            entries=0 if self._mirror.is_empty() else (surplus.items.entries or 0) + count,
             incomplete=tuple(sorted(self._runs.sum.incomplete)),
             full_sync_ms=self._clock_ms(),
             exact_times=written_by_us if first else None,
+            unannounced=None if compared.unsure else self._findings.judge(self._ledger.tree(self._tree)),
+            compared=compared,
         )
 
-    async def _fetch_whole(self) -> None:
-        """Bring everything; metadata is switched only if it did not change upstream while the payload was brought."""
-        aside = MetadataAside(self._parts, self._runs)
+    def _may_wait(self) -> bool:
+        """Tell whether an upstream that is being updated is waited for: as long as for missing paths."""
         since_ms = self._before.missing_since_ms
-        may_wait = since_ms is None or self._clock_ms() < since_ms + self._parts.settings.missing_wait_ms
-        for round_number in range(_MAX_WHOLE_ROUNDS):
-            changed = await aside.list_changed(may_wait=may_wait) if self._parts.profile else ()
-            fresh = await aside.fetch(changed, frozenset(changed))
-            if round_number and not fresh:
-                break
-            result = await self._runs.run(Stage(StageKind.WHOLE))
-            self._runs.sum.incomplete.update(result.notes.unreadable)
-            self._root_mtime_ns = self._mirror.root_mtime_ns()
-            if not self._parts.profile:
-                break
-        else:
-            reason = f"the upstream's metadata changed in each of {_MAX_WHOLE_ROUNDS} rounds"
-            raise JobStopped(Judgement(Outcome.RETRY, reason))
-        await aside.switch()
+        return since_ms is None or self._clock_ms() < since_ms + self._parts.settings.missing_wait_ms
 
-    def _check_plan(self, result: RunResult) -> None:
-        """Judge the dry run of a first sync into a folder that has content already."""
-        links = sorted(path for path in result.items.new_directories if self._mirror.is_link(path))
-        if links:
-            names = ", ".join(shorten(path) for path in links[:5])
-            raise JobStopped(
-                Judgement(
-                    Outcome.FAILED,
-                    f"symbolic links stand in {self._mirror.path} where the upstream has directories: {names}. A sync "
-                    "would replace them. Mirror what they lead to as a tree of its own, or mount it there with "
-                    "`staging_dir` set; then start again",
-                )
-            )
-        log.info(
-            "tree %s: adopting %s: %d entries upstream, %d new here, %d surplus", self._tree, self._mirror.path,
-            result.items.entries or 0, result.items.created, len(result.items.deleted),
-        )  # fmt: skip
-
-    def _check_upstream_has_content(self, surplus: RunResult) -> None:
-        if not surplus.items.entries and not self._mirror.is_empty():
-            reason = f"{self._parts.settings.source} is empty: is the upstream's disk mounted? Nothing is deleted"
-            raise JobStopped(Judgement(Outcome.FAILED, reason))
+    def _judge_whole(self, existing: set[TreePath]) -> Comparison:
+        """Return what remains to be found out after a full sync, because its source has deletions left to do."""
+        serial, cleaned = self.record.serial, self._turns.cleaned
+        kept = None if cleaned is None else self._ledger.changes_after(self._tree, cleaned, serial)
+        return judge_whole(existing, kept, serial, cleaned, self._settle)
 
     # --- the ends of both
 
@@ -255,6 +285,8 @@ class Job:
         incomplete: tuple[TreePath, ...],
         full_sync_ms: int | None = None,
         exact_times: bool | None = None,
+        unannounced: int | None = None,
+        compared: Comparison,
     ) -> None:
         await self._leave_clean()
         now_ms = self._clock_ms()
@@ -270,9 +302,12 @@ class Job:
             taken=max((update.number for update in self._pending), default=0),
             full_sync_ms=full_sync_ms,
             exact_times=exact_times,
+            unannounced=unannounced,
+            compared=compared,
         )
         if not recorded:
             raise JobStopped(Judgement(Outcome.BUSY, "the publisher started over while the job ran"))
+        self._puts_done = True
         if self._pending:
             self.record = replace(self.record, lag_ms=max(0, now_ms - self._pending[-1].at_ms))
 
@@ -290,21 +325,5 @@ class Job:
         held = await deletions.judge()
         if held is not None:
             self._tell(Event.HELD, replace(self.record, reason=held))
-        await deletions.delete_due(self._leave_clean)
-
-    async def _take_lock(self) -> int:
-        """Return the tree's lock; whatever a killed daemon left running is ended first. Raises JobStopped."""
-        started_s = self._reactor.seconds()
-        asked: list[int] = []
-        while (lock := self._parts.lock.take()) is None:
-            waited_s = self._reactor.seconds() - started_s
-            wanted = signal.SIGKILL if waited_s > _LEFTOVER_KILL_AFTER_S else signal.SIGTERM
-            if wanted not in asked:
-                asked.append(wanted)
-                pool = self._reactor.getThreadPool()
-                count = await deferToThreadPool(self._reactor, pool, self._parts.lock.signal_holders, wanted)
-                log.warning("tree %s: %d rsync processes of an earlier job still run: ending them", self._tree, count)
-            if waited_s > _LEFTOVER_GIVE_UP_S:
-                raise JobStopped(Judgement(Outcome.RETRY, "an rsync of an earlier job does not end"))
-            await deferLater(self._reactor, _LEFTOVER_POLL_S)
-        return lock
+        if self._turns.may_delete:
+            await deletions.delete_due(self._leave_clean)

@@ -6,15 +6,28 @@ as applied only after that is on the disk.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from pushmirror.errors import StateError
+from pushmirror.errors import DamagedLedger, StateError
+from pushmirror.subscriber.relay.keeping import KEPT_SCHEMA
 
-FORMAT = 1
-_SCHEMA = """
+log = logging.getLogger(__name__)
+
+FORMAT = 2
+TABLES_OF_TREES = ("trees", "headers", "pending", "deletions", "rechecks", "kept", "kept_lists")
+"""What is forgotten of a tree that starts anew; its jobs stay."""
+_OWED_SCHEMA = """
+CREATE TABLE rechecks (
+    tree TEXT NOT NULL, path BLOB NOT NULL, serial INTEGER NOT NULL, due_serial INTEGER NOT NULL,
+    retry_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (tree, path)
+);
+"""
+_SCHEMA = f"""
 CREATE TABLE trees (
     tree TEXT PRIMARY KEY,
     identity TEXT NOT NULL,
@@ -30,8 +43,10 @@ CREATE TABLE trees (
     hopeless INTEGER NOT NULL DEFAULT 0,
     retry_at_ms INTEGER, missing_since_ms INTEGER,
     reason TEXT, held TEXT,
-    incomplete TEXT NOT NULL DEFAULT '[]'
+    incomplete TEXT NOT NULL DEFAULT '[]',
+    unannounced_total INTEGER NOT NULL DEFAULT 0, unannounced_last INTEGER
 );
+CREATE TABLE headers (tree TEXT PRIMARY KEY, envelope BLOB NOT NULL);
 CREATE TABLE pending (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     tree TEXT NOT NULL, serial INTEGER NOT NULL,
@@ -42,6 +57,7 @@ CREATE TABLE pending (
 CREATE TABLE deletions (
     tree TEXT NOT NULL, path BLOB NOT NULL,
     serial INTEGER NOT NULL, due_ms INTEGER NOT NULL, approved INTEGER NOT NULL DEFAULT 0,
+    put_off INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tree, path)
 );
 CREATE TABLE jobs (
@@ -52,19 +68,37 @@ CREATE TABLE jobs (
     lag_ms INTEGER, exit_code INTEGER, reason TEXT
 );
 CREATE INDEX jobs_by_tree ON jobs (tree, job);
-"""
+{_OWED_SCHEMA}{KEPT_SCHEMA}"""
+_MIGRATIONS = {
+    1: f"""
+ALTER TABLE trees ADD COLUMN unannounced_total INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE trees ADD COLUMN unannounced_last INTEGER;
+CREATE TABLE headers (tree TEXT PRIMARY KEY, envelope BLOB NOT NULL);
+ALTER TABLE deletions ADD COLUMN put_off INTEGER NOT NULL DEFAULT 0;
+{_OWED_SCHEMA}{KEPT_SCHEMA}""",
+}
+"""What makes a ledger of one format one of the next."""
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Return the ledger in the file `path`, made when it is not there. Raises StateError when it cannot be used."""
+    """Return the ledger in the file `path`, made when it is not there; one of an older format is copied and migrated.
+
+    Raises StateError when it cannot be used, DamagedLedger when that is because of what is in it.
+    """
     try:
         database = sqlite3.connect(path, isolation_level=None, timeout=10)
         database.row_factory = sqlite3.Row
-        _prepare(database, path)
+        try:
+            _prepare(database, path)
+        except BaseException:
+            database.close()
+            raise
     except sqlite3.Error as error:
-        raise StateError(
+        # sqlite3 has no class of its own for a file that is no database or a damaged one: it is the bare parent.
+        kind = DamagedLedger if type(error) is sqlite3.DatabaseError else StateError
+        raise kind(
             f"the ledger {path} cannot be used: {error}. "
-            "Move it away to start a new one: every tree is then synced as a whole, and nothing is deleted unasked"
+            "Move it away to start a new one: every tree is then synced as a whole, and deletions keep to the budget"
         ) from error
     return database
 
@@ -72,6 +106,9 @@ def open_database(path: Path) -> sqlite3.Connection:
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
+    (problem,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if problem != "ok":
+        raise sqlite3.DatabaseError(problem)
     (found,) = database.execute("PRAGMA user_version").fetchone()
     if found > FORMAT:
         raise StateError(
@@ -80,17 +117,33 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     if found == 0:
         path.chmod(0o600)
         database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+    elif found < FORMAT:
+        _migrate(database, path, found)
+
+
+def _migrate(database: sqlite3.Connection, path: Path, found: int) -> None:
+    copy = path.with_name(f"{path.name}.format{found}")
+    copy.unlink(missing_ok=True)
+    with closing(sqlite3.connect(copy)) as target:
+        copy.chmod(0o600)
+        database.backup(target)
+    steps = "".join(_MIGRATIONS[step] for step in range(found, FORMAT))
+    database.executescript(f"BEGIN; {steps} PRAGMA user_version = {FORMAT}; COMMIT;")
+    log.warning("the ledger %s had format %d and has %d now; a copy of before is %s", path, found, FORMAT, copy.name)
 
 
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Commit what the block writes, all of it or nothing."""
-    database.execute("BEGIN IMMEDIATE")
+    """Commit what the block writes, all of it or nothing. Raises StateError when the file cannot be written."""
     try:
-        yield database
-        database.execute("COMMIT")
-    except BaseException:
-        # A full disk may have rolled it back already, and a commit that failed may not have.
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+            database.execute("COMMIT")
+        except BaseException:
+            # A full disk may have rolled it back already, and a commit that failed may not have.
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+    except sqlite3.OperationalError as error:
+        raise StateError(f"the ledger cannot be written: {error}; look at the disk of `state_dir`") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pushmirror.core.lists import parse_changes
+from pushmirror.core.lists import open_changes
 from pushmirror.core.model import ChangeList, Head
 from pushmirror.core.paths import TreePath
 from pushmirror.subscriber.records import NEVER, Deletion, JobRecord, PendingUpdate, TreeRecord
@@ -13,8 +13,9 @@ from pushmirror.subscriber.records import NEVER, Deletion, JobRecord, PendingUpd
 TREE_QUERY = """
 SELECT t.*,
     p.updates, p.since_ms, p.whole, p.paths,
-    d.deletions, d.lowest_serial, d.due_ms
+    d.deletions, d.lowest_serial, d.due_ms, r.recheck_serial
 FROM trees t
+LEFT JOIN (SELECT tree, min(serial) AS recheck_serial FROM rechecks GROUP BY tree) r ON r.tree = t.tree
 LEFT JOIN (SELECT tree, count(*) AS updates, min(received_ms) AS since_ms, max(changes IS NULL) AS whole,
                   sum(paths) AS paths FROM pending GROUP BY tree) p ON p.tree = t.tree
 LEFT JOIN (SELECT d.tree, count(*) AS deletions, min(d.serial) AS lowest_serial,
@@ -25,7 +26,7 @@ LEFT JOIN (SELECT d.tree, count(*) AS deletions, min(d.serial) AS lowest_serial,
 
 def read_changes(body: bytes | None) -> ChangeList | None:
     """Return a stored change list; None stands for the whole tree."""
-    return None if body is None else parse_changes(json.loads(body))
+    return None if body is None else open_changes(body)
 
 
 def head_of(row: Any) -> Head | None:
@@ -34,8 +35,9 @@ def head_of(row: Any) -> Head | None:
 
 
 def tree_record(row: Any) -> TreeRecord:
-    """Return a row of `TREE_QUERY`. `cleaned` is derived: what is still to be deleted holds it below its serial."""
-    lowest = row["lowest_serial"]
+    """Return a row of `TREE_QUERY`. `cleaned` is derived: what is still to be deleted holds it below its serial, and
+    so does what has to be compared again with a source that is clean."""
+    lowest = min((row[key] for key in ("lowest_serial", "recheck_serial") if row[key] is not None), default=None)
     return TreeRecord(
         tree=row["tree"],
         generation=row["generation"],
@@ -59,6 +61,8 @@ def tree_record(row: Any) -> TreeRecord:
         pending_paths=row["paths"] or 0,
         pending_deletions=row["deletions"] or 0,
         deletion_due_ms=row["due_ms"],
+        unannounced_total=row["unannounced_total"],
+        unannounced_last=row["unannounced_last"],
     )
 
 

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pushmirror.core.liveness import SILENT_INTERVALS, Beat, Pulse
 from pushmirror.core.messages import (
-    DEFAULT_HEARTBEAT_MS,
     HEARTBEAT,
     UPDATED,
     UPDATING,
@@ -25,17 +25,18 @@ from pushmirror.core.messages import (
 from pushmirror.core.rate import TokenBucket
 from pushmirror.core.tracking import Verdict
 from pushmirror.core.wire import MAX_MESSAGE_BYTES, Envelope, digest, open_envelope
-from pushmirror.errors import MalformedMessage
+from pushmirror.errors import MalformedMessage, StateError
 from pushmirror.keys import PublicKey, verify_envelope
 from pushmirror.logs import Throttle
 from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.records import HeardUpdate
+from pushmirror.subscriber.silence import SilenceWatch
 from pushmirror.subscriber.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
 _SIGNATURES_PER_SECOND = 500.0
 _SIGNATURES_AT_ONCE = 2000
-SILENT_INTERVALS = 3
 CAUSES = ("signature", "path", "format", "topic", "tree", "publisher", "rate", "duplicate", "epoch", "stale")
 
 
@@ -44,7 +45,10 @@ class Dropped(Exception):
 
 
 class Listener:
-    """Receives the frames of the upstream `name`, whose `keys` are pinned and whose `trees` are followed."""
+    """Receives the frames of the upstream `name`, whose `keys` are pinned and whose `trees` are followed.
+
+    `steady_ms` is a clock that nobody can set, `pulse` what is known of the publisher being alive.
+    """
 
     def __init__(
         self,
@@ -55,7 +59,9 @@ class Listener:
         trees: frozenset[str],
         ledger: Ledger,
         tracker: Tracker,
-        clock_ms: Callable[[], int],
+        pulse: Pulse,
+        steady_ms: Callable[[], int],
+        random: Callable[[], float],
     ) -> None:
         self._name = name
         self._keys = tuple(keys)
@@ -63,37 +69,30 @@ class Listener:
         self._trees = trees
         self._ledger = ledger
         self._tracker = tracker
-        self._clock_ms = clock_ms
-        self._throttle = Throttle(clock_ms)
-        self._bucket = TokenBucket(_SIGNATURES_PER_SECOND, _SIGNATURES_AT_ONCE, clock_ms() / 1000)
-        self._interval_ms = DEFAULT_HEARTBEAT_MS
-        self._heartbeat = (-1, -1)
-        self._was_silent = False
-        self._started_ms = clock_ms()
+        self._pulse = pulse
+        self._steady_ms = steady_ms
+        self._throttle = Throttle(steady_ms)
+        self._bucket = TokenBucket(_SIGNATURES_PER_SECOND, _SIGNATURES_AT_ONCE, steady_ms() / 1000)
+        self._silence = SilenceWatch(f"upstream {name}", pulse, steady_ms, random)
         self.dropped: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
-        self.last_heard_ms: int | None = None
 
     @property
     def state(self) -> str:
         """``connecting``, ``connected``, or ``silent`` after three heartbeats did not come, from the start or since."""
-        heard_ms = self._started_ms if self.last_heard_ms is None else self.last_heard_ms
-        if self._clock_ms() - heard_ms > SILENT_INTERVALS * self._interval_ms:
-            return "silent"
-        return "connecting" if self.last_heard_ms is None else "connected"
+        return self._pulse.state(self._steady_ms())
+
+    @property
+    def heard_ago_ms(self) -> int | None:
+        """How long ago the last fresh heartbeat came; None before the first."""
+        return self._pulse.heard_ago_ms(self._steady_ms())
 
     def watch_silence(self) -> bool:
-        """Log when the upstream falls silent and when it is heard again, once each. To be called now and then.
+        """Log when the upstream falls silent and when it is heard again, once each. To be called every second or so.
 
-        Returns True when it has just fallen silent: somebody should look whether the connection is what it seems.
+        Returns True when the upstream should be tried by other ways: soon after it fell silent, and now and then while
+        it is.
         """
-        silent = self.state == "silent"
-        fallen = silent and not self._was_silent
-        if silent and not self._was_silent:
-            log.warning("upstream %s is silent: no heartbeat for %d intervals", self._name, SILENT_INTERVALS)
-        elif self._was_silent and not silent:
-            log.info("upstream %s is heard again", self._name)
-        self._was_silent = silent
-        return fallen
+        return self._silence.watch()
 
     def deliver(self, topic_frame: bytes, body: bytes) -> None:
         """Take one message from the bus. Raises nothing."""
@@ -103,6 +102,14 @@ class Listener:
             self._drop(str(cause), "")
         except MalformedMessage as error:
             self._drop(error.cause_name, str(error))
+        except StateError as error:
+            self._complain(error)
+
+    def _complain(self, error: StateError) -> None:
+        """Tell that a message could not be recorded; the next heartbeat shows that it is missing."""
+        suppressed = self._throttle.allow("state")
+        if suppressed is not None:
+            log.error("upstream %s: a message was lost here: %s (%d more before)", self._name, error, suppressed)
 
     def _drop(self, cause: str, detail: str) -> None:
         self.dropped[cause] += 1
@@ -137,20 +144,18 @@ class Listener:
             raise Dropped("duplicate")
         self._verify(envelope)
         update = parse_update(envelope.msg)
-        self._hear()
-        if self._tracker.take_update(update, digest(envelope.signed)) is Verdict.OLD_EPOCH:
+        heard = HeardUpdate(update, digest(envelope.signed), update.changes, envelope.travelling)
+        if self._tracker.take_update(heard) is Verdict.OLD_EPOCH:
             raise Dropped("epoch")
 
     def _take_updating(self, envelope: Envelope) -> None:
         self._known_tree(envelope)
         self._verify(envelope)
         updating = parse_updating(envelope.msg)
-        heard_ms, _ = self._heartbeat
         # A recorded one that is sent again must not hold up jobs; how old it is tells the publisher's own clock.
-        oldest_ms = heard_ms - SILENT_INTERVALS * self._interval_ms
+        oldest_ms = self._pulse.newest_ms - SILENT_INTERVALS * self._pulse.interval_ms
         if updating.at_ms < oldest_ms or not self._tracker.take_updating(updating):
             raise Dropped("stale")
-        self._hear()
 
     def _known_tree(self, envelope: Envelope) -> str:
         tree = envelope.msg.get("tree")
@@ -161,21 +166,19 @@ class Listener:
     def _take_heartbeat(self, envelope: Envelope) -> None:
         self._verify(envelope)
         heartbeat = parse_heartbeat(envelope.msg)
-        at_ms, counter = self._heartbeat
-        if heartbeat.at_ms <= at_ms and heartbeat.counter <= counter:
+        now_ms = self._steady_ms()
+        beat = self._pulse.take(heartbeat, now_ms)
+        if beat is not Beat.STALE:
+            self._tracker.take_heartbeat(heartbeat)
+        if beat is not Beat.FRESH:
+            if self._pulse.may_ask(now_ms):
+                self._tracker.ask_for_a_sign()
             raise Dropped("stale")
-        self._heartbeat = (heartbeat.at_ms, heartbeat.counter)
-        self._interval_ms = heartbeat.interval_ms
-        self._hear()
-        self._tracker.take_heartbeat(heartbeat)
 
     def _verify(self, envelope: Envelope) -> None:
-        if not self._bucket.take(self._clock_ms() / 1000):
+        if not self._bucket.take(self._steady_ms() / 1000):
             raise Dropped("rate")
         verify_envelope(envelope, self._keys)
-
-    def _hear(self) -> None:
-        self.last_heard_ms = self._clock_ms()
 
 
 def _is_old(serial: object, heard: int) -> bool:

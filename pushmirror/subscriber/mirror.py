@@ -5,6 +5,7 @@ Deleting is not done here: the delete stage of a job does it (see ``docs/design.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -12,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pushmirror.core.paths import STAGING_NAME, TreePath, ancestors, topmost
+
+_DOUBTFUL_NS = 999_999_999
 
 
 class Mirror:
@@ -131,6 +134,25 @@ class Mirror:
         """Return how many entries stand at `paths` and below them, each counted once."""
         present = self.present(topmost(paths))
         return sum(_count(os.path.join(self.root, path)) for path in present)
+
+    # --- files with several names, in the tree or `aside` in the staging folder
+
+    def inodes(self, paths: Iterable[TreePath], *, aside: bool = False) -> dict[TreePath, int]:
+        """Return the inodes of those of `paths` that are files with several names."""
+        found = {}
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                status = os.lstat(os.path.join(self.metadata_root if aside else self.root, path))
+                if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+                    found[path] = status.st_ino
+        return found
+
+    def doubt(self, paths: Iterable[TreePath], *, aside: bool = False) -> None:
+        """Give files a time that no upstream has, so that the next run brings their content anew. Raises OSError."""
+        for path in paths:
+            full = os.path.join(self.metadata_root if aside else self.root, path)
+            if stat.S_ISREG(_mode(full) or 0):
+                os.utime(full, ns=(_DOUBTFUL_NS, _DOUBTFUL_NS), follow_symlinks=False)
 
 
 class _Look:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pushmirror.core.model import ChangeList, Head
+from pushmirror.core.model import ChangeList, Head, Update
 from pushmirror.core.paths import TreePath
 
 NEVER = -1
@@ -41,11 +41,28 @@ class TreeRecord:
     pending_paths: int
     pending_deletions: int
     deletion_due_ms: int | None
+    unannounced_total: int
+    """Paths that full syncs found changed although nothing had told of them; it should be 0."""
+    unannounced_last: int | None
+    """Those of the last full sync that could tell; None before the first."""
 
     @property
     def announced(self) -> int:
         """The serial of `head`; `NEVER` while there is none."""
         return self.head.serial if self.head else NEVER
+
+
+@dataclass(frozen=True)
+class HeardUpdate:
+    """An update that is believed, from the bus or out of the history; `changes` None: the whole tree."""
+
+    update: Update
+    digest: str
+    changes: ChangeList | None
+    envelope: bytes = b""
+    """The message that told of it, with its signature: proof that the publisher once said so."""
+    listed: bytes | bytearray | None = None
+    """The canonical JSON of its list, when that did not travel in the message."""
 
 
 @dataclass(frozen=True)

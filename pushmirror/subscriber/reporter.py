@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -18,11 +18,17 @@ from pushmirror.errors import ServiceError
 from pushmirror.keys import PrivateKey, seal
 from pushmirror.logs import Throttle
 from pushmirror.subscriber.records import JobRecord, TreeRecord
-from pushmirror.subscriber.service_client import ServiceClient
 
 log = logging.getLogger(__name__)
 
 _MAX_WAITING = 200
+
+
+class TakesReports(Protocol):
+    """Whoever reports are handed in to."""
+
+    async def report(self, body: bytes) -> None:
+        """Hand in a signed report. Raises ServiceError when it is not taken."""
 
 
 class Reporter:
@@ -35,7 +41,7 @@ class Reporter:
         prefix: str,
         environment: str,
         key: PrivateKey,
-        client: ServiceClient,
+        client: TakesReports,
         clock_ms: Callable[[], int],
     ) -> None:
         self._node = node

@@ -60,9 +60,9 @@ class RunResult:
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` without anything that changes what rsync does or the language it speaks."""
+    """Return `environment` without anything that changes what rsync does, the language it speaks, or its time zone."""
     kept = {key: value for key, value in environment.items() if not key.startswith(("RSYNC_", "LC_", "LANG"))}
-    return {**kept, "LC_ALL": "C"}
+    return {**kept, "LC_ALL": "C", "TZ": "UTC0"}
 
 
 class Runner:
@@ -100,7 +100,9 @@ class Runner:
             items, notes = await deferToThreadPool(self._reactor, pool, _parse, folder, source)
         judgement = judge_exit(kind, code, notes)
         if run.ended_because is not None:
-            judgement = Judgement(judge_exit(kind, -signal.SIGTERM, notes).outcome, run.ended_because)
+            # A limit that was passed may be the source's doing; the end of this daemon is not.
+            outcome = judge_exit(kind, -signal.SIGTERM, notes).outcome
+            judgement = Judgement(outcome, run.ended_because, of_source=self._closed_because is None)
         return RunResult(code, items, notes, judgement)
 
     def progress(self, tree: str) -> Progress | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
 import random
-import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,83 +14,107 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
-from pushmirror.bus.zeromq import ZeroMQReceiver
 from pushmirror.control.server import ControlServer
-from pushmirror.core.messages import HEARTBEAT, UPDATED, UPDATING, topic
-from pushmirror.core.model import Event
-from pushmirror.core.progress import Progress
+from pushmirror.core.schedule import LONGEST_RETRY_MS, share_of
 from pushmirror.errors import StateError
 from pushmirror.keys import PrivateKey, load_private_key
-from pushmirror.settings.subscriber import SubscriberSettings, Upstream
+from pushmirror.settings.relays import RelayHistory
+from pushmirror.settings.subscriber import SubscriberSettings
+from pushmirror.subscriber.clocks import WallClock, read_clock_ms, read_steady_ms
+from pushmirror.subscriber.deletions import STILL_UPSTREAM_MS
 from pushmirror.subscriber.dispatcher import Dispatcher
 from pushmirror.subscriber.ledger import Ledger
-from pushmirror.subscriber.listener import Listener
+from pushmirror.subscriber.ledger_recovery import open_or_replace
 from pushmirror.subscriber.operations import Operations
 from pushmirror.subscriber.parts import TreeParts, make_parts
-from pushmirror.subscriber.records import JobRecord
-from pushmirror.subscriber.reporter import Reporter
+from pushmirror.subscriber.relay.copies import Copies
+from pushmirror.subscriber.relay.service import kept_trees, make_copies, make_relay
+from pushmirror.subscriber.relay.shortening import Shortening
 from pushmirror.subscriber.runner import Runner
-from pushmirror.subscriber.service_client import ServiceClient
 from pushmirror.subscriber.status import Status
-from pushmirror.subscriber.tracker import Tracker
+from pushmirror.subscriber.upstream_service import Shared, UpstreamService
 
 log = logging.getLogger(__name__)
 
-_WATCH_SILENCE_S = 1.0
 _TELL_PROGRESS_S = 5.0
-
-
-def read_clock_ms() -> int:
-    """Return the time of the wall clock, in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 def make_service(settings: SubscriberSettings, reactor: Any) -> Any:
     """Return the subscriber as a service. Raises StateError when its state, its key or its rsync cannot be used."""
     state = _State(settings)
+    clock_ms = WallClock(read_clock_ms, read_steady_ms, state.move_times)
     service: Any = _Subscriber(state)
     key = load_private_key(settings.key)
     trees = {name: make_parts(name, tree, state.locks) for name, tree in settings.trees.items()}
-    _open_trees(state.ledger, trees)
+    _open_trees(state.ledger, trees, kept_trees(settings), clock_ms())
     runner = Runner(reactor, settings.rsync, state.runs, os.environ)
-    upstreams: dict[str, _UpstreamService] = {}
+    upstreams: dict[str, UpstreamService] = {}
     dispatcher = Dispatcher(
         reactor,
         trees,
         state.ledger,
         runner,
         settings.max_jobs,
-        read_clock_ms,
+        clock_ms,
         random.random,
         lambda event, record, progress: upstreams[trees[record.tree].settings.upstream].tell(event, record, progress),
         lambda tree: upstreams[trees[tree].settings.upstream].tracker.is_awaiting_head(tree),
         lambda tree: upstreams[trees[tree].settings.upstream].tracker.busy_until_ms(tree),
+        catching_up_until_ms=lambda tree: upstreams[trees[tree].settings.upstream].tracker.catching_up_until_ms(tree),
+        share=lambda tree: share_of(settings.name, tree),
+        relay_head=lambda tree, relay: upstreams[trees[tree].settings.upstream].relays.head(tree, relay),
     )
+    shared = Shared(reactor, settings.name, key, state.ledger, clock_ms, dispatcher.poke)
     for name, upstream in settings.upstreams.items():
         followed = frozenset(tree for tree, parts in trees.items() if parts.settings.upstream == name)
-        upstreams[name] = _UpstreamService(
-            reactor, settings.name, name, upstream, followed, state.ledger, key, dispatcher
-        )
-    listeners = {name: upstream.listener for name, upstream in upstreams.items()}
+        upstreams[name] = UpstreamService(shared, name, upstream, followed)
+    copies = make_copies(settings, state.ledger)
     upstream_of = {name: parts.settings.upstream for name, parts in trees.items()}
-    status = Status(settings.name, listeners, upstream_of, state.ledger, dispatcher, read_clock_ms)
-    operations = Operations(tuple(trees), state.ledger, dispatcher, status, read_clock_ms)
+    status = Status(settings.name, upstreams, upstream_of, state.ledger, dispatcher, copies)
+    operations = Operations(tuple(trees), state.ledger, dispatcher, status, clock_ms)
+    history = RelayHistory() if settings.relay is None else settings.relay.history
+    relays = _make_relays(reactor, settings, key, state.ledger, copies, upstreams, clock_ms)
     for part in (
         _DispatcherService(reactor, dispatcher),
         *upstreams.values(),
+        *relays,
+        Shortening(reactor, kept_trees(settings), state.ledger, history, clock_ms),
         ControlServer(reactor, settings.control, operations.handlers()),
     ):
-        part.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
+        part.setServiceParent(service)
     return service
 
 
-def _open_trees(ledger: Ledger, trees: dict[str, TreeParts]) -> None:
+def _make_relays(
+    reactor: Any,
+    settings: SubscriberSettings,
+    key: PrivateKey,
+    ledger: Ledger,
+    copies: Copies,
+    upstreams: dict[str, UpstreamService],
+    clock_ms: Callable[[], int],
+) -> tuple[Any, ...]:
+    """Return the relay that this node is, if it is one."""
+    if settings.relay is None:
+        return ()
+    services = {name: upstream.services for name, upstream in upstreams.items()}
+    relay = make_relay(reactor, settings, settings.relay, key, ledger, copies, services, clock_ms)
+    ledger.moved = relay.wake
+    return (relay,)
+
+
+def _open_trees(ledger: Ledger, trees: dict[str, TreeParts], kept: Collection[str], now_ms: int) -> None:
     for name, parts in trees.items():
         if ledger.open_tree(name, parts.identity):
             log.warning("tree %s: another folder or source than before: it starts with a first sync", name)
-        if ledger.note_shape(name, parts.shape, read_clock_ms()):
+        if ledger.note_shape(name, parts.shape, now_ms):
             log.warning("tree %s: other filters or another profile than before: a full sync follows", name)
-    for job in ledger.interrupt_jobs(read_clock_ms()):
+            ledger.keep_updates(name, False, now_ms)  # what is applied is not what a relay may have said of it before
+        longest_grace_ms = max(parts.settings.delete_grace_ms, STILL_UPSTREAM_MS)
+        if ledger.clamp_times(name, now_ms, longest_retry_ms=LONGEST_RETRY_MS, longest_grace_ms=longest_grace_ms):
+            log.warning("tree %s: the clock was set back since the last run: nothing waits for what it said then", name)
+        ledger.keep_updates(name, name in kept, now_ms)
+    for job in ledger.interrupt_jobs(now_ms):
         log.warning("tree %s: the job for serial %d was interrupted and is run again", job.tree, job.serial)
 
 
@@ -103,7 +126,15 @@ class _State:
         self.locks = _make_folder(folder / "locks")
         self.runs = _make_folder(folder / "runs")
         self._lock = _lock_state(folder)
-        self.ledger = Ledger(folder / "ledger.sqlite")
+        self.ledger = open_or_replace(folder / "ledger.sqlite")
+
+    def move_times(self, jump_ms: int) -> None:
+        """Let what is due stay due after the same time, although the clock was set."""
+        log.warning("the clock was set by %.1f s: what waits for a time is moved along", jump_ms / 1000)
+        try:
+            self.ledger.move_times(jump_ms)
+        except StateError as error:  # whoever reads the clock has another errand
+            log.error("the times in the ledger could not be moved: %s", error)
 
     def close(self) -> None:
         """Close the ledger and give the lock back."""
@@ -161,52 +192,3 @@ class _DispatcherService(Service):
         if self._progress.running:
             self._progress.stop()
         return self._dispatcher.stop()
-
-
-class _UpstreamService(Service):
-    """Everything that belongs to one upstream: its bus, its service, who follows its trees and who reports to it."""
-
-    def __init__(
-        self,
-        reactor: Any,
-        node: str,
-        name: str,
-        settings: Upstream,
-        trees: frozenset[str],
-        ledger: Ledger,
-        key: PrivateKey,
-        dispatcher: Dispatcher,
-    ) -> None:
-        prefix, environment, keys = settings.topic_prefix, settings.environment, settings.public_keys
-        client = ServiceClient(reactor, settings.service, name, keys, prefix, environment)
-        self._ledger = ledger
-        self._reporter = Reporter(node, name, prefix, environment, key, client, read_clock_ms)
-        self.tracker = Tracker(reactor, sorted(trees), ledger, client, read_clock_ms, dispatcher.poke)
-        self.listener = Listener(name, keys, prefix, environment, trees, ledger, self.tracker, read_clock_ms)
-        topics = [topic(prefix, environment, kind).encode() for kind in (UPDATED, HEARTBEAT, UPDATING)]
-        self._receiver = ZeroMQReceiver(reactor, settings.publish, topics, self.listener.deliver)
-        self._silence = LoopingCall(self._watch_silence)
-        self._silence.clock = reactor
-
-    def tell(self, event: Event, record: JobRecord, progress: Progress | None) -> None:
-        """Report `event` of the job `record` to this upstream."""
-        self._reporter.tell(event, record, self._ledger.tree(record.tree), progress)
-
-    def _watch_silence(self) -> None:
-        if self.listener.watch_silence():
-            self._receiver.reconnect()
-            self.tracker.ask_about_all()
-
-    def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]  # Twisted has no annotation there
-        self._receiver.start()
-        self.tracker.start()
-        self._silence.start(_WATCH_SILENCE_S, now=False)
-
-    def stopService(self) -> None:
-        super().stopService()  # type: ignore[no-untyped-call]  # Twisted has no annotation there
-        with contextlib.suppress(AssertionError):
-            self._silence.stop()
-        self._receiver.close()
-        self.tracker.stop()
-        self._reporter.stop()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from pushmirror import __version__
 from pushmirror.core.model import Event
@@ -12,10 +12,17 @@ from pushmirror.core.paths import shorten
 from pushmirror.core.progress import Progress
 from pushmirror.subscriber.dispatcher import Dispatcher
 from pushmirror.subscriber.ledger import Ledger
-from pushmirror.subscriber.listener import Listener
 from pushmirror.subscriber.records import JobRecord, TreeRecord
+from pushmirror.subscriber.relay.copies import Copies
 
 _SHOWN_INCOMPLETE = 100
+
+
+class Upstream(Protocol):
+    """Whoever knows how one upstream is."""
+
+    def show(self) -> dict[str, Any]:
+        """Return what ``status`` tells of it."""
 
 
 class Status:
@@ -24,18 +31,18 @@ class Status:
     def __init__(
         self,
         node: str,
-        listeners: Mapping[str, Listener],
+        upstreams: Mapping[str, Upstream],
         upstream_of: Mapping[str, str],
         ledger: Ledger,
         dispatcher: Dispatcher,
-        clock_ms: Callable[[], int],
+        copies: Copies,
     ) -> None:
         self._node = node
-        self._listeners = listeners
+        self._upstreams = upstreams
+        self._copies = copies
         self._upstream_of = upstream_of
         self._ledger = ledger
         self._dispatcher = dispatcher
-        self._clock_ms = clock_ms
 
     def show(self) -> dict[str, Any]:
         """Return the whole status as a JSON object. Times are whole seconds since the epoch, durations milliseconds."""
@@ -44,16 +51,8 @@ class Status:
             "role": "subscriber",
             "node": self._node,
             "version": __version__,
-            "upstreams": {name: self._show_upstream(listener) for name, listener in self._listeners.items()},
+            "upstreams": {name: upstream.show() for name, upstream in self._upstreams.items()},
             "trees": {name: self._show_tree(records[name]) for name in self._upstream_of},
-        }
-
-    def _show_upstream(self, listener: Listener) -> dict[str, Any]:
-        heard_ms = listener.last_heard_ms
-        return {
-            "state": listener.state,
-            "last_heard_ms": None if heard_ms is None else max(0, self._clock_ms() - heard_ms),
-            "dropped": dict(listener.dropped),
         }
 
     def _show_tree(self, record: TreeRecord) -> dict[str, Any]:
@@ -76,7 +75,10 @@ class Status:
             "last_full_sync": _seconds(record.last_full_sync_ms),
             "retry_at": _seconds(record.retry_at_ms),
             "upstream_busy_until": _seconds(self._dispatcher.needs(record).upstream_busy_until_ms),
-            "reason": record.reason,
+            **self._dispatcher.show_sources(record),
+            "reason": record.reason or self._dispatcher.why_no_source(record),
+            "relay": self._copies.show(record.tree),
+            "unannounced": {"total": record.unannounced_total, "last": record.unannounced_last},
         }
 
 

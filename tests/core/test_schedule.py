@@ -17,6 +17,8 @@ from pushmirror.core.schedule import (
     choose,
     next_due,
     retry_delay_ms,
+    share_of,
+    spread_max_age_ms,
     tree_state,
 )
 
@@ -60,6 +62,22 @@ TABLE: dict[str, tuple[Needs, tuple[int, Work] | None]] = {
         replace(SYNCED, missing_since_ms=NOW - 600_000, pending_since_ms=NOW - 9_000),
         (NOW, Work.WHOLE),
     ),
+    "more history to come": (
+        replace(SYNCED, pending_since_ms=NOW - 9_000, catching_up_until_ms=NOW + 7),
+        (NOW + 7, Work.LIST),
+    ),
+    "history took too long": (
+        replace(SYNCED, pending_since_ms=NOW - 9_000, catching_up_until_ms=NOW - 1),
+        (NOW - 1, Work.LIST),
+    ),
+    "more history, but all of it is synced": (
+        replace(SYNCED, pending_since_ms=NOW - 9_000, whole_pending=True, catching_up_until_ms=NOW + 7),
+        (NOW - 7_000, Work.WHOLE),
+    ),
+    "more history, and deletions due": (
+        replace(SYNCED, pending_since_ms=NOW - 9_000, catching_up_until_ms=NOW + 7, deletion_due_ms=NOW),
+        (NOW, Work.CLEAN),
+    ),
     "paused": (replace(SYNCED, paused=True, pending_since_ms=0), None),
     "running": (replace(SYNCED, running=True, pending_since_ms=0), None),
 }
@@ -87,6 +105,7 @@ needs_of_a_tree = st.builds(
     missing_since_ms=st.none() | times,
     deletion_due_ms=st.none() | times,
     retry_at_ms=st.none() | times,
+    catching_up_until_ms=st.none() | times,
     awaiting_head=st.booleans(),
 )
 all_needs = st.lists(needs_of_a_tree, max_size=5, unique_by=lambda needs: needs.tree)
@@ -202,3 +221,19 @@ PENDING = replace(SYNCED, pending_since_ms=NOW - 9_000)
 def test_state(needs: Needs, failures: int, hopeless: bool, state: str) -> None:
     """The state of a tree is the first of running, paused, failed, queued, waiting and idle that holds."""
     assert tree_state(needs, failures, hopeless, NOW) == state
+
+
+@given(st.integers(1000, 10**11), spreads)
+def test_a_full_sync_is_due_in_the_last_tenth_of_max_age(max_age_ms: int, share: float) -> None:
+    """Never later than that, and not much earlier."""
+    assert max_age_ms * 0.9 - 1 <= spread_max_age_ms(max_age_ms, share) <= max_age_ms
+    assert spread_max_age_ms(max_age_ms, 1.0) == max_age_ms
+
+
+def test_mirrors_spread_evenly_and_each_keeps_its_place() -> None:
+    """A thousand of them, by their names alone: about as many in each tenth."""
+    shares = [share_of(f"t2-{number}.example.net", "debian") for number in range(1000)]
+    assert shares == [share_of(f"t2-{number}.example.net", "debian") for number in range(1000)]
+    tenths = [int(share * 10) for share in shares]
+    assert all(70 <= tenths.count(tenth) <= 130 for tenth in range(10))
+    assert share_of("t2-1.example.net", "debian") != share_of("t2-1.example.net", "fedora")

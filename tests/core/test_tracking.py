@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pushmirror.core.model import Head, TreeState, Update
-from pushmirror.core.tracking import Verdict, judge_head, judge_state, judge_update
+from pushmirror.core.tracking import Verdict, judge_head, judge_state, judge_update, shows_fork
 
 OLDER, SAME, NEWER = "9-zzzzzzzz", "10-mmmmmmmm", "10-nnnnnnnn"
 OUR_SERIAL = 5
@@ -138,3 +138,10 @@ def test_what_is_kept(heard: int, oldest: int, verdict: Verdict) -> None:
     """The gap can be filled when the first update after what was heard is still there."""
     state = TreeState("p", "t", Head(SAME, 9, OURS), oldest, "n")
     assert judge_state(Head(SAME, heard, THEIRS if heard else None), state) is verdict
+
+
+@pytest.mark.parametrize(("head", "doubt"), HEAD_ROWS)
+def test_only_a_head_that_lost_what_was_heard_shows_a_fork(head: Head, doubt: Verdict) -> None:
+    """Within an epoch: a lower serial, or the same one with another digest. Another epoch forks nothing."""
+    assert shows_fork(HEARD, head) is (doubt in (BACK, F))
+    assert not shows_fork(None, head)

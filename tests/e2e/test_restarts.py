@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.compare import differences
+from tests.support.processes import run_pushmirror
 from tests.support.waiting import wait_until
 from tests.support.world import World
 
@@ -113,3 +115,43 @@ def test_a_new_journal_makes_the_whole_tree_pending_once(tmp_path: Path) -> None
         assert serial == 1
         subscriber.wait_exact(1)
         assert differences(world.tree, subscriber.mirror) == []
+
+
+def test_a_second_subscriber_on_one_ledger_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    """It ends at once, with the reason; after the first has ended, however it did, another may start."""
+    with World(tmp_path) as world:
+        (world.tree / "file").write_text("content")
+        world.start_publisher()
+        subscriber = world.add_subscriber()
+        subscriber.start()
+        subscriber.wait_exact(0)
+        other = yaml.safe_dump({**subscriber.settings, "control": str(tmp_path / "other.sock")})
+        (tmp_path / "other.yaml").write_text(other)
+        done = run_pushmirror("subscriber", "--config", tmp_path / "other.yaml")
+        assert done.returncode == 1
+        assert b"another subscriber is running on" in done.stderr
+        serial = world.publish("--path", "file")
+        subscriber.wait_exact(serial)
+        subscriber.program.kill_alone()
+        subscriber.start()
+        subscriber.wait_exact(serial)
+
+
+def test_a_damaged_ledger_costs_a_full_sync_and_nothing_else(tmp_path: Path) -> None:
+    """It is moved aside with a loud line, the mirror is adopted, and goes on with list jobs."""
+    with World(tmp_path) as world:
+        (world.tree / "file").write_text("content")
+        world.start_publisher()
+        subscriber = world.add_subscriber()
+        subscriber.start()
+        subscriber.wait_exact(0)
+        subscriber.program.terminate()
+        ledger = subscriber.folder / "state" / "ledger.sqlite"
+        ledger.write_bytes(b"SQLite format 3\0" + b"\xff" * 8000)
+        subscriber.start()
+        subscriber.wait_exact(0)
+        assert "was moved to ledger.sqlite.damaged-1" in subscriber.program.log_text()
+        (world.tree / "file").write_text("changed")
+        subscriber.wait_exact(world.publish("--path", "file"))
+        subscriber.assert_exact()
+        assert [job["scope"] for job in subscriber.ask("history")["jobs"]] == ["list", "whole"]

@@ -102,6 +102,20 @@ def test_a_subscriber_listens_to_all_its_upstreams(tmp_path: Path, subscriber: d
     assert len(found.notes) == 1
 
 
+def test_a_subscriber_listens_to_relays_beside_the_publisher_or_in_its_place(
+    tmp_path: Path, subscriber: dict[str, Any]
+) -> None:
+    """They speak under the publisher's topics, each with keys of its own for what it says of itself."""
+    relay = {"publish": "tcp://127.0.0.1:9950", "service": "http://127.0.0.1:9951", "keys": [PINNED]}
+    for upstream in subscriber["upstreams"].values():
+        upstream["relays"] = {"r.example.net": relay}
+    del subscriber["upstreams"]["b.example.org"]["publish"]
+    found = feeds.from_settings(write(tmp_path / "s.yaml", subscriber))
+    endpoints = ["tcp://127.0.0.1:9940", "tcp://127.0.0.1:9950", "tcp://127.0.0.1:9950"]
+    assert [feed.endpoint for feed in found.feeds] == endpoints
+    assert all(feed.voice is not None and set(feed.voice.relays) == {"r.example.net"} for feed in found.feeds)
+
+
 @pytest.mark.parametrize("key", ["keys", "topic_prefix", "publish"])
 def test_faulty_settings_are_told_with_their_lines(tmp_path: Path, subscriber: dict[str, Any], key: str) -> None:
     """Whatever is wrong is told as `check-config` does."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pushmirror.core.messages import HEARTBEAT, UPDATED
 from pushmirror.core.model import ChangeList
+from pushmirror.core.relay_messages import RELAY_HEARTBEAT
 from pushmirror.core.wire import canonical
 from pushmirror.keys import PrivateKey
 from pushmirror.monitor.follow import Arrival
@@ -46,6 +47,21 @@ def node_key(tmp_path: Path) -> PrivateKey:
 @pytest.fixture
 def voice(key: PrivateKey, node_key: PrivateKey) -> Voice:
     return Voice(PUBLISHER, topic_of(""), (key.public,), {NODE: node_key.public})
+
+
+def test_a_relay_is_verified_by_its_own_key_and_by_no_other(key: PrivateKey, tmp_path: Path) -> None:
+    """What it says of itself is not proven by the publisher's key."""
+    relay_key = make_key(tmp_path, "r.example.net")
+    head = {"epoch": "1790000000000-0123456789abcdef", "serial": 0, "digest": None, "cleaned": 0}
+    msg = {
+        "format": 1, "publisher": PUBLISHER, "relay": "r.example.net", "counter": 1, "at_ms": 1, "interval_ms": 1,
+        "trees": {TREE: head},
+    }  # fmt: skip
+    voice = Voice(PUBLISHER, topic_of(""), (key.public,), {}, {"r.example.net": (relay_key.public,)})
+    found = [hear(topic_of(RELAY_HEARTBEAT).encode(), sign(k, RELAY_HEARTBEAT, msg), [voice]) for k in (relay_key, key)]
+    assert [(h.trust, h.signer) for h in found] == [(Trust.VERIFIED, "r.example.net"), (Trust.UNVERIFIED, None)]
+    faulty = sign(relay_key, RELAY_HEARTBEAT, {**msg, "trees": 3})
+    assert hear(topic_of(RELAY_HEARTBEAT).encode(), faulty, [voice]).trust is Trust.MALFORMED
 
 
 def test_every_kind_is_verified(key: PrivateKey, node_key: PrivateKey, voice: Voice) -> None:

@@ -63,6 +63,7 @@ PUBLISHER: dict[str, Any] = {
         },
         "t3.example.net": {"debian": {"event": "failed", "applied": 14, "cleaned": 14, "received_ms": NOW_S * 1000}},
     },
+    "history": {"bytes": 2_100_000, "age_ms": 187_200_000, "proofs": 0},
     "reports": {"accepted": 2, "refused": {"signature": 5}},
 }
 
@@ -102,6 +103,14 @@ def test_a_publishers_status() -> None:
     )
     assert ["t3.example.net", "debian", "14", "14", "-", "failed", "0", "s", "ago"] in rows(text)
     assert "refused reports: signature 5" in text
+    assert "History: 2.1 MB, its oldest update 2 d 4 h old\n" in text
+
+
+def test_a_journal_that_was_a_copy_is_no_secret() -> None:
+    """How often a publisher had to begin anew because of a backup is shown with its history."""
+    answer = PUBLISHER | {"history": {"bytes": 5000, "age_ms": None, "proofs": 2}}
+    text = " ".join(render(show_status(answer, NOW_S), 120).split())
+    assert "History: 5.0 kB, its oldest update - old; the journal was found to be a copy from before 2 times" in text
 
 
 def test_a_publisher_without_nodes_says_so() -> None:
@@ -157,6 +166,18 @@ def test_a_running_job_has_a_bar_and_a_busy_upstream_a_remark() -> None:
     text = render(show_status({"role": "subscriber", "upstreams": {}, "trees": {"debian": tree}}, 1_000))
     assert "500.0 kB of 1.0 MB" in text and "3 of 12" in text and "━" in text
     assert "its upstream is updating it" in text
+
+
+def test_a_tree_that_is_not_read_from_its_first_source_has_a_remark() -> None:
+    """Which one it is, and what is wrong with the first; nothing when the first is in use, or none yet."""
+    first = {"url": "rsync://a/m/", "state": "failing", "reason": "refused"}
+    second = {"url": "rsync://b/m/", "state": "ready", "reason": None}
+    tree: dict[str, Any] = {"state": "idle", "source": second["url"], "sources": [first, second]}
+    shown = " ".join(render(show_status({"role": "subscriber", "trees": {"debian": tree}}, NOW_S)).split())
+    assert "debian: reads from rsync://b/m/; rsync://a/m/ is failing: refused" in shown
+    for used in (None, first["url"]):
+        answer = {"role": "subscriber", "trees": {"debian": {**tree, "source": used}}}
+        assert "reads from" not in render(show_status(answer, NOW_S))
 
 
 def test_a_detector_that_fails_is_told() -> None:

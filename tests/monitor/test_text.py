@@ -26,6 +26,21 @@ LINES = [
         "fedora-updates: serial 12 — 0 changed, 2 directories compared, 2.1 MB",
     ),
     ("tree.heartbeat", heartbeat_msg(), "mirror.example.org: heartbeat 17 — fedora-updates 12, debian 12"),
+    (
+        "relay.heartbeat",
+        {
+            "publisher": "mirror.example.org",
+            "relay": "r.example.net",
+            "counter": 3,
+            "trees": {"debian": {"serial": 12, "cleaned": 12}, "fedora": {"serial": 7, "cleaned": 5}, "odd": 1},
+        },
+        "r.example.net: relay of mirror.example.org, heartbeat 3 — debian 12, fedora 7 (cleaned 5), odd -",
+    ),
+    (
+        "relay.state",
+        {"relay": "r.example.net", "tree": "debian", "serial": 12, "oldest": 3},
+        "debian: the relay r.example.net has applied 12, updates from 3 on are kept",
+    ),
     ("sync.completed", report_msg(), "t2.example.net: fedora-updates applied 12 (lag 260 ms, 3 files, 2.0 kB)"),
     (
         "sync.completed",

@@ -7,31 +7,39 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
+from pushmirror.core.liveness import Pulse
 from pushmirror.publisher.journal_rows import UpdateRow
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.listener import Listener
 from pushmirror.subscriber.service_client import ServiceClient
 from pushmirror.subscriber.tracker import FIRST_CONTACT_S, Tracker
-from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE, Time, Upstream
+from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE, Upstream
 
 Frames = tuple[bytes, bytes]
 
 
 class Following:
-    """Follows one tree of an upstream. `waited_seconds` is how far the tracker's clock was turned."""
+    """Follows one tree of an upstream. Its clock is the upstream's, `time`, so that both go on together."""
 
-    def __init__(self, reactor: Any, upstream: Upstream, ledger: Ledger, *, url: str | None = None) -> None:
+    def __init__(
+        self, reactor: Any, upstream: Upstream, ledger: Ledger, *, url: str | None = None, page_updates: int = 200
+    ) -> None:
         self._reactor = reactor
         self.clock: Any = Clock()
-        self.time = Time()
+        self.time = upstream.time
         self.ledger = ledger
         self.changed: list[str] = []
         keys = [upstream.key.public]
-        client = ServiceClient(reactor, url or upstream.url, PUBLISHER, keys, PREFIX, ENVIRONMENT)
-        self.tracker = Tracker(self.clock, [TREE], ledger, client, self.time, self.changed.append)
+        self.pulse = Pulse(self.time())
+        client = ServiceClient(
+            reactor, url or upstream.url, PUBLISHER, keys, PREFIX, ENVIRONMENT,
+            page_updates=page_updates, tell_clock=lambda at_ms: self.pulse.confirm(at_ms, self.time()),
+        )  # fmt: skip
+        self.tracker = Tracker(self.clock, [TREE], ledger, client, self.time, self.time, self.changed.append)
         self.listener = Listener(
-            PUBLISHER, keys, PREFIX, ENVIRONMENT, frozenset([TREE]), ledger, self.tracker, self.time
-        )
+            PUBLISHER, keys, PREFIX, ENVIRONMENT, frozenset([TREE]), ledger, self.tracker, self.pulse, self.time,
+            lambda: 0.5,
+        )  # fmt: skip
 
     def hear(self, *messages: Frames) -> None:
         """Deliver messages from the bus."""

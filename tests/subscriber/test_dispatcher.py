@@ -43,6 +43,7 @@ class Fleet:
         self.time = Time()
         self.events: list[tuple[Event, JobRecord]] = []
         self.awaiting: set[str] = set()
+        self.catching_up: dict[str, int] = {}
         (folder / "locks").mkdir()
         script = folder / "rsync"
         script.write_text(SCRIPT.format(folder=folder))
@@ -63,6 +64,7 @@ class Fleet:
         self.dispatcher = Dispatcher(
             reactor, self.parts, self.ledger, runner, max_jobs, self.time, lambda: 0.5,
             lambda event, record, progress: self.events.append((event, record)), lambda tree: tree in self.awaiting,
+            catching_up_until_ms=self.catching_up.get,
         )  # fmt: skip
 
     def do(self, name: str, text: str) -> None:
@@ -294,6 +296,39 @@ def test_a_full_sync_comes_by_itself_when_the_last_is_old(fleets: Any) -> None:
     assert len(fleet.outcomes("debian")) == 2
     fleet.run_until_idle(after_ms=1)
     assert fleet.outcomes("debian")[2:] == [("whole", "done")]
+
+
+def test_what_a_full_sync_finds_that_nobody_announced_is_counted(fleets: Any) -> None:
+    """It should be nothing, and is when nothing was found; what was announced does not count."""
+    fleet = fleets("debian", max_age="1h")
+    fleet.run_until_idle()
+    assert fleet.record("debian").unannounced_last is None, "a first sync finds everything"
+    fleet.run_until_idle(after_ms=3_600_000)
+    assert (fleet.record("debian").unannounced_total, fleet.record("debian").unannounced_last) == (0, 0)
+    fleet.do("debian", "echo '.d..t...... ./'; echo '>f.st...... file'")
+    fleet.run_until_idle(after_ms=3_600_000)
+    assert (fleet.record("debian").unannounced_total, fleet.record("debian").unannounced_last) == (1, 1)
+    fleet.announce("debian", 1, None)
+    fleet.run_until_idle()
+    assert (fleet.record("debian").unannounced_total, fleet.record("debian").unannounced_last) == (1, 1)
+    assert fleet.outcomes("debian") == [("whole", "done")] * 4
+
+
+def test_a_list_job_waits_for_the_rest_of_the_history(fleets: Any) -> None:
+    """Until that is there, or until the time for which it waits is over; deletions and other trees go on."""
+    fleet = fleets("debian", "fedora")
+    fleet.run_until_idle()
+    for name in fleet.parts:
+        fleet.do(name, "echo '>f+++++++++ file1'; echo '>f+++++++++ file2'")
+        fleet.announce(name, 1, put("file1"))
+    fleet.catching_up["debian"] = fleet.time() + 10_000
+    fleet.run_until_idle()
+    assert [fleet.record(name).applied for name in fleet.parts] == [0, 1]
+    assert fleet.state("debian") == "waiting"
+    fleet.announce("debian", 2, put("file2"))
+    fleet.run_until_idle(after_ms=10_000)
+    assert fleet.outcomes("debian") == [("whole", "done"), ("list", "done")]
+    assert fleet.record("debian").applied == 2
 
 
 def test_announcements_are_gathered(fleets: Any) -> None:

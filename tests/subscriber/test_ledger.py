@@ -16,7 +16,7 @@ from pushmirror.core.paths import TreePath
 from pushmirror.errors import StateError, UsageError
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.ledger_file import FORMAT
-from pushmirror.subscriber.records import NEVER, JobRecord
+from pushmirror.subscriber.records import NEVER, HeardUpdate, JobRecord
 from tests.subscriber.upstream import IDENTITY, OTHER_TREE, PUBLISHER, TREE, paths, put
 
 EPOCH = "1700000000000-0123456789abcdef"
@@ -39,6 +39,15 @@ def announce(ledger: Ledger, serial: int, changes: ChangeList | None, *, now_ms:
         changes is None, None if changes is None else list_digest(changes), changes, 0, 0, 0, root_mtime_ns=serial,
     )  # fmt: skip
     ledger.announce(tree, update, digest(serial), changes, now_ms)
+
+
+def heard(serial: int, changes: ChangeList) -> HeardUpdate:
+    """Return an update as it comes from the bus."""
+    update = Update(
+        PUBLISHER, TREE, EPOCH, serial, serial - 1, digest(serial - 1) if serial > 1 else None, NOW, False,
+        list_digest(changes), changes, 0, 0, 0,
+    )  # fmt: skip
+    return HeardUpdate(update, digest(serial), changes, b"envelope of %d" % serial)
 
 
 def finish(
@@ -370,6 +379,84 @@ def test_a_deletion_found_by_a_first_sync_may_be_of_any_serial(ledger: Ledger) -
     ledger.start_over(TREE, head(12), NOW, NOW, same_history=False)
     finish(ledger, 12, ["surplus"], full_sync_ms=NOW)
     assert watermarks(ledger) == (12, 12, NEVER)
+
+
+def test_updates_that_are_recorded_together_are_all_there_or_none_is(ledger: Ledger) -> None:
+    """One that cannot be stored leaves the head, the proof and what is pending as they were."""
+    begin_at(ledger, 0)
+    good = [heard(serial, put(f"{serial}")) for serial in range(1, 6)]
+    ledger.announce_all(TREE, good, NOW)
+    assert [update.serial for update in ledger.pending(TREE)] == [1, 2, 3, 4, 5]
+    assert (ledger.head(TREE), ledger.header(TREE)) == (head(5), b"envelope of 5")
+    before = ledger.tree(TREE)
+    bad = heard(7, put("7"))
+    with pytest.raises(OverflowError):
+        ledger.announce_all(TREE, [heard(6, put("6")), replace(bad, update=replace(bad.update, at_ms=2**70))], NOW)
+    assert (ledger.tree(TREE), ledger.header(TREE)) == (before, b"envelope of 5")
+
+
+def test_the_proof_is_kept_as_long_as_its_history_is_followed(ledger: Ledger) -> None:
+    """It outlives lost history and updates without one; another epoch, or another identity of the tree, forgets it."""
+    begin_at(ledger, 0)
+    ledger.announce_all(TREE, [heard(1, put("a"))], NOW)
+    announce(ledger, 2, put("b"))
+    ledger.start_over(TREE, head(9), NOW, NOW, same_history=True)
+    assert ledger.header(TREE) == b"envelope of 1"
+    ledger.start_over(TREE, head(1, NEXT_EPOCH), NOW, NOW, same_history=False)
+    assert ledger.header(TREE) is None
+    ledger.announce_all(TREE, [heard(2, put("a"))], NOW)
+    ledger.open_tree(TREE, "another folder")
+    assert ledger.header(TREE) is None
+
+
+def test_what_nobody_announced_is_summed_up(ledger: Ledger) -> None:
+    """A full sync that could not tell changes nothing."""
+    begin_at(ledger, 0)
+    assert (ledger.tree(TREE).unannounced_total, ledger.tree(TREE).unannounced_last) == (0, None)
+    for found, expected in ((2, (2, 2)), (3, (5, 3)), (None, (5, 3)), (0, (5, 0))):
+        ledger.finish_puts(
+            TREE, 0, 1, (), settled=(), due_ms=NOW, entries=1, incomplete=(), full_sync_ms=NOW, unannounced=found
+        )
+        assert (ledger.tree(TREE).unannounced_total, ledger.tree(TREE).unannounced_last) == expected
+
+
+# --- times
+
+
+def keep_times(ledger: Ledger) -> None:
+    """Keep every kind of time by which something is due."""
+    begin_at(ledger, 0)
+    finish(ledger, 0, ["gone"], due_ms=NOW + 1000)
+    announce(ledger, 1, put("a"), now_ms=NOW)
+    ledger.wait_for_missing(TREE, "missing", NOW, NOW + 2000)
+
+
+def times(ledger: Ledger) -> list[int | None]:
+    record = ledger.tree(TREE)
+    due = record.deletion_due_ms
+    return [record.last_full_sync_ms, record.pending_since_ms, record.missing_since_ms, due, record.retry_at_ms]
+
+
+@pytest.mark.parametrize("jump_ms", [86_400_000, -86_400_000])
+def test_times_move_with_the_clock(ledger: Ledger, jump_ms: int) -> None:
+    """All of them; what is not set stays so."""
+    ledger.open_tree(OTHER_TREE, IDENTITY)
+    keep_times(ledger)
+    other = ledger.tree(OTHER_TREE)
+    ledger.move_times(jump_ms)
+    assert times(ledger) == [NOW + jump_ms, NOW + jump_ms, NOW + jump_ms, NOW + 1000 + jump_ms, NOW + 2000 + jump_ms]
+    assert ledger.tree(OTHER_TREE) == other
+
+
+def test_times_of_the_future_are_brought_back_and_others_are_left(ledger: Ledger) -> None:
+    """What can lie in the future does so by no more than it can."""
+    keep_times(ledger)
+    bounds = {"longest_retry_ms": 5000, "longest_grace_ms": 3000}
+    assert ledger.clamp_times(TREE, NOW, **bounds) is False
+    assert times(ledger) == [NOW, NOW, NOW, NOW + 1000, NOW + 2000]
+    ago = NOW - 86_400_000
+    assert ledger.clamp_times(TREE, ago, **bounds) is True
+    assert times(ledger) == [ago, ago, ago, ago + 3000, ago + 5000]
 
 
 # --- what the operator wants

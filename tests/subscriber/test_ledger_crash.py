@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -19,17 +23,19 @@ from tests.support.processes import REPOSITORY, clean_environment
 from tests.support.waiting import wait_until
 
 ROUNDS, ALL_ROUNDS = 8, 60
+FILES = ("", "-wal")
+
+
+def start_writer(path: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Return a process that works on the ledger `path` and tells what it has committed."""
+    arguments = [sys.executable, "-m", "tests.subscriber.ledger_writer", str(path)]
+    return subprocess.Popen(arguments, stdout=output, cwd=REPOSITORY, env=clean_environment())
 
 
 def write_and_be_killed(path: Path, told: Path, after_lines: int, delay_seconds: float) -> None:
     """Let a writer work until it has told so much, and kill it a moment later."""
     with told.open("wb") as output:
-        writer = subprocess.Popen(
-            [sys.executable, "-m", "tests.subscriber.ledger_writer", str(path)],
-            stdout=output,
-            cwd=REPOSITORY,
-            env=clean_environment(),
-        )
+        writer = start_writer(path, output)
     try:
         wait_until(lambda: told.read_bytes().count(b"\n") >= after_lines or writer.poll() is not None)
         deadline = time.monotonic() + delay_seconds
@@ -77,12 +83,63 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_a_ledger_that_is_right(tmp
         check(path, told.read_text())
 
 
+def copy_of_running(path: Path, told: Path, folder: Path, after_lines: int) -> tuple[Path, str]:
+    """Let a writer work until it has told so much; return its files as they are then, and what it had told."""
+    folder.mkdir()
+    with told.open("wb") as output:
+        writer = start_writer(path, output)
+    try:
+        wait_until(lambda: told.read_bytes().count(b"\n") >= after_lines)
+        os.kill(writer.pid, signal.SIGSTOP)
+        for suffix in FILES:
+            shutil.copyfile(f"{path}{suffix}", folder / f"ledger{suffix}")
+        return folder / "ledger", told.read_text()
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+@pytest.mark.slow
+def test_a_copy_of_the_files_at_any_moment_is_a_ledger(tmp_path: Path, full: bool) -> None:
+    """What a power cut leaves of a disk that keeps what it was told to keep."""
+    source = random.Random(21)
+    for number in range((ALL_ROUNDS if full else ROUNDS) // 2):
+        told = tmp_path / "told"
+        path, said = copy_of_running(tmp_path / "ledger", told, tmp_path / str(number), source.randrange(1, 400))
+        check(path, said)
+
+
+@pytest.mark.slow
+def test_a_log_that_lost_its_end_is_a_state_that_there_was(tmp_path: Path, full: bool) -> None:
+    """Cut off at any byte, or spoilt from there on: whole transactions are missing, and never parts of one."""
+    source = random.Random(22)
+    # So early nothing of the log has gone into the file yet; what has was made sure of on the disk before.
+    path, _ = copy_of_running(tmp_path / "writing", tmp_path / "told", tmp_path / "copy", 100)
+    contents = {suffix: Path(f"{path}{suffix}").read_bytes() for suffix in FILES}
+    whole = contents["-wal"]
+    found = set()
+    for number in range(300 if full else 40):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        kept = len(whole) - source.randrange(len(whole) // 2)
+        rest = source.choice([b"", bytes(len(whole) - kept), source.randbytes(len(whole) - kept)])
+        (folder / "ledger").write_bytes(contents[""])
+        (folder / "ledger-wal").write_bytes(whole[:kept] + rest)
+        check(folder / "ledger", "")
+        ledger = Ledger(folder / "ledger")
+        found.add(ledger.tree(TREE).announced)
+        ledger.close()
+        shutil.rmtree(folder)
+    assert len(found) > 10, found
+
+
 def test_a_full_disk_is_an_error_once_and_forgotten_when_there_is_room_again(tmp_path: Path) -> None:
     """What failed was not recorded, what came before stays, and the ledger works again without a restart."""
     program = textwrap.dedent(
         """
-        import resource, sqlite3, sys
+        import resource, sys
         from pathlib import Path
+        from pushmirror.errors import StateError
         from pushmirror.subscriber.ledger import Ledger
         from tests.subscriber.test_ledger import announce, begin_at, put, IDENTITY, TREE
 
@@ -99,7 +156,7 @@ def test_a_full_disk_is_an_error_once_and_forgotten_when_there_is_room_again(tmp
             for serial in range(announced + 1, announced + 50):
                 try:
                     announce(ledger, serial, put(*(f"{serial}/{number}" * 9 for number in range(40))))
-                except sqlite3.Error:
+                except StateError:
                     failed = True
                     break
             resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, unlimited))

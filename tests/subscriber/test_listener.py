@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pushmirror.bus.memory import MemoryBus
 from pushmirror.core.messages import HEARTBEAT, STATE, UPDATED, topic
 from pushmirror.core.model import Head
 from pushmirror.core.wire import attach
+from pushmirror.http.questions import StateQuestion
 from pushmirror.keys import seal
 from tests.subscriber.following import Following
 from tests.subscriber.upstream import ENVIRONMENT, OTHER_TREE, PREFIX, START_MS, TREE, Upstream, make_key, put
@@ -104,7 +106,7 @@ def test_bad_messages_are_counted_by_cause_and_change_nothing(
     begun: Following, upstream: Upstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """None raises, none is recorded, nothing is asked; each cause has one line in the log."""
-    before, heard_ms = begun.ledger.tree(TREE), begun.listener.last_heard_ms
+    before, heard_ago_ms = begun.ledger.tree(TREE), begun.listener.heard_ago_ms
     expected: dict[str, int] = {}
     begun.time.now_ms += 5
     with caplog.at_level(logging.WARNING):
@@ -113,7 +115,7 @@ def test_bad_messages_are_counted_by_cause_and_change_nothing(
             expected[cause] = expected.get(cause, 0) + 1
             assert begun.dropped == expected, (cause, body[:300])
     assert begun.ledger.tree(TREE) == before
-    assert begun.listener.last_heard_ms == heard_ms
+    assert heard_ago_ms is not None and begun.listener.heard_ago_ms == heard_ago_ms + 5
     assert upstream.service.asked == []
     lines = [record.getMessage() for record in caplog.records if "dropped a message" in record.getMessage()]
     assert len(lines) == len(set(expected) - {"tree", "duplicate"})
@@ -200,11 +202,10 @@ def test_a_replayed_heartbeat_is_stale(begun: Following, upstream: Upstream) -> 
     """It neither counts as a sign of life nor starts anything."""
     frames = upstream.heartbeat_frames()
     begun.hear(frames)
-    heard_ms = begun.listener.last_heard_ms
     begun.time.now_ms += 500
     begun.hear(frames, upstream.heartbeat_frames(counter=1, at_ms=START_MS))
     assert begun.dropped == {"stale": 2}
-    assert begun.listener.last_heard_ms == heard_ms
+    assert begun.listener.heard_ago_ms == 500
 
 
 def test_a_publisher_whose_clock_went_back_is_still_heard(begun: Following, upstream: Upstream) -> None:
@@ -235,7 +236,7 @@ def test_an_upstream_is_connecting_connected_or_silent(
         return [record.getMessage() for record in caplog.records]
 
     caplog.set_level(logging.INFO)
-    assert (listener.state, listener.last_heard_ms, watch()) == ("connecting", None, [])
+    assert (listener.state, listener.heard_ago_ms, watch()) == ("connecting", None, [])
     following.hear(upstream.heartbeat_frames(interval_ms=2000))
     assert (listener.state, watch()) == ("connected", [])
     following.time.now_ms += 6000
@@ -243,11 +244,12 @@ def test_an_upstream_is_connecting_connected_or_silent(
     following.time.now_ms += 1
     assert listener.state == "silent"
     assert [line.count("silent") for line in watch()] == [1]
-    following.time.now_ms += 100_000
+    following.time.now_ms += 10_000
     assert watch() == []
     (row,) = upstream.announce(put("a"))
     following.hear(upstream.update_frames(row))
-    assert listener.state == "connected", "an announcement is a sign of life as well"
+    assert listener.state == "silent", "an announcement may have been held up on its way"
+    following.hear(upstream.heartbeat_frames(interval_ms=2000))
     assert [line.count("heard again") for line in watch()] == [1]
     following.time.now_ms += 6001
     assert len(watch()) == 1, "the next silence is told again"
@@ -259,3 +261,74 @@ def test_bad_messages_are_no_sign_of_life(following: Following, upstream: Upstre
     other = make_key(tmp_path, "other")
     following.hear((frames[0], seal(upstream.identity.compose(HEARTBEAT, {}, at_ms=1, counter=1), other)))
     assert following.listener.state == "connecting"
+
+
+def tries_within(following: Following, minutes: int) -> list[int]:
+    """Watch every second; return after how many seconds the upstream was to be tried."""
+    found = []
+    for second in range(1, minutes * 60 + 1):
+        following.time.now_ms += 1000
+        if following.listener.watch_silence():
+            found.append(second)
+    return found
+
+
+def test_a_silent_upstream_is_tried_again_and_again(following: Following, upstream: Upstream) -> None:
+    """Soon, then after longer and longer pauses; a heartbeat ends that, and the next silence begins anew."""
+    following.hear(upstream.heartbeat_frames(interval_ms=10_000))
+    tries = tries_within(following, 60)
+    assert tries == [36, 96, 216, 456, 936, 1836, 2736], "half an interval after it fell silent, then 1, 2, 4 minutes"
+    following.hear(upstream.heartbeat_frames(interval_ms=10_000))
+    assert tries_within(following, 2) == tries[:2]
+
+
+def test_heartbeats_that_come_late_are_no_sign_of_life_and_news_all_the_same(
+    begun: Following, upstream: Upstream
+) -> None:
+    """Somebody in between holds them up: the upstream falls silent, and what they tell is fetched."""
+    upstream.announce(put("a"))
+    recorded = [upstream.heartbeat_frames(at_ms=begun.time() + 1000 * number) for number in range(1, 9)]
+    begun.time.now_ms += 60_000
+    for frames in recorded:
+        begun.hear(frames)
+        begun.time.now_ms += 1000
+    assert begun.listener.state == "silent"
+    assert begun.dropped == {"stale": 8}
+    begun.turn_until(lambda: begun.announced == 1)
+
+
+def test_a_publisher_that_starts_anew_with_a_clock_that_went_back_is_asked_and_heard_again(
+    begun: Following, upstream: Upstream
+) -> None:
+    """Its heartbeats look like old ones; its answer to a fresh question tells its clock, and then they count."""
+
+    def beat(number: int) -> tuple[bytes, bytes]:
+        return upstream.heartbeat_frames(counter=day_before + number, at_ms=day_before + 1000 * number)
+
+    begun.hear(upstream.heartbeat_frames(counter=START_MS))
+    begun.time.now_ms += 5000
+    day_before = START_MS - 86_400_000
+    answers = upstream.service.honest
+    upstream.service.honest = replace(answers, clock_ms=lambda: day_before)
+    begun.hear(beat(1))
+    assert begun.dropped == {"stale": 1}
+    begun.turn_until_done()
+    assert begun.listener.state == "silent"
+    begun.hear(beat(2))
+    assert (begun.listener.state, begun.dropped) == ("connected", {"stale": 1})
+    for number in range(3, 20):
+        begun.time.now_ms += 1000
+        begun.hear(beat(number))
+        assert begun.listener.state == "connected"
+
+
+def test_doubtful_heartbeats_cause_a_question_a_minute(begun: Following, upstream: Upstream) -> None:
+    """However many are replayed."""
+    frames = upstream.heartbeat_frames()
+    begun.hear(frames)
+    for _ in range(100):
+        begun.hear(frames)
+        begun.time.now_ms += 1000
+        begun.turn(3)
+    begun.turn()
+    assert sum(isinstance(question, StateQuestion) for question in upstream.service.asked) == 2

@@ -49,7 +49,7 @@ class Field:
     def reports(self) -> list[Report]:
         """What the service was given, verified with the key of the node."""
         found = []
-        for body in self.upstream.service.reports:
+        for body in self.upstream.service.bodies:
             envelope = open_envelope(body)
             verify_envelope(envelope, [self.upstream.node_key.public])
             found.append(parse_report(envelope.topic.split(".pushmirror.")[1], envelope.msg))
@@ -57,7 +57,7 @@ class Field:
 
     @property
     def counters(self) -> list[int]:
-        return [parse_object(body, max_bytes=100_000)["i"] for body in self.upstream.service.reports]
+        return [parse_object(body, max_bytes=100_000)["i"] for body in self.upstream.service.bodies]
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_whatever_a_job_did_makes_a_report_that_is_taken(
 ) -> None:
     """A signal stays one, a long reason is cut, a clock that went back gives no negative time."""
     field.tell(Event.FAILED, **replaced)
-    spin(lambda: upstream.service.reports)
+    spin(lambda: upstream.service.bodies)
     (report,) = field.reports
     assert report.exit_code == replaced.get("exit_code", 0)
     assert len(report.reason or "") <= MAX_REASON_LENGTH

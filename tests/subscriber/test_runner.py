@@ -177,7 +177,7 @@ def test_the_environment_is_free_of_what_changes_rsync(field: Field) -> None:
     assert not [name for name in found if name.startswith(("RSYNC", "LANG"))]
     assert {name: found[name] for name in found if name.startswith("LC_")} == {"LC_ALL": "C"}
     assert found["HOME"] == "/somewhere"
-    assert clean_environment({}) == {"LC_ALL": "C"}
+    assert clean_environment({}) == {"LC_ALL": "C", "TZ": "UTC0"}
 
 
 def test_rsync_leads_a_session_without_a_terminal(field: Field) -> None:

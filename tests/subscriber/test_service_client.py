@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from pushmirror.core.lists import format_changes
 from pushmirror.core.messages import STATE, format_state
@@ -18,11 +19,13 @@ from pushmirror.core.model import ChangeList, Head, TreeState
 from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import MAX_MESSAGE_BYTES, canonical
 from pushmirror.errors import BadSignature, MalformedMessage, PushmirrorError, ServiceError
+from pushmirror.http.agent import MAX_HEAD_BYTES
 from pushmirror.http.answers import Answer
 from pushmirror.http.questions import Question, Refusal, ReportQuestion, StateQuestion, UpdatesQuestion
 from pushmirror.keys import seal
-from pushmirror.subscriber import service_client
-from pushmirror.subscriber.service_client import FetchedUpdate, HistoryGone, ServiceClient
+from pushmirror.subscriber.bodies import SILENT_TIMEOUT_S, Lines
+from pushmirror.subscriber.records import HeardUpdate
+from pushmirror.subscriber.service_client import MAX_QUESTIONS, MAX_WAITS, HistoryGone, ServiceClient
 from tests.subscriber.upstream import (
     ENVIRONMENT,
     OTHER_TREE,
@@ -44,8 +47,9 @@ OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
 class Asking:
     """Asks with a real client and turns the reactor until there is an answer."""
 
-    def __init__(self, reactor: Any, spin: Spin, upstream: Upstream, url: str | None = None) -> None:
-        self.client = ServiceClient(reactor, url or upstream.url, PUBLISHER, [upstream.key.public], PREFIX, ENVIRONMENT)
+    def __init__(self, reactor: Any, spin: Spin, upstream: Upstream, url: str | None = None, **more: Any) -> None:
+        keys = [upstream.key.public]
+        self.client = ServiceClient(reactor, url or upstream.url, PUBLISHER, keys, PREFIX, ENVIRONMENT, **more)
         self._spin = spin
 
     def result(self, coroutine: Any) -> Any:
@@ -60,8 +64,8 @@ class Asking:
     def state(self, tree: str = TREE) -> TreeState:
         return self.result(self.client.state(tree))  # type: ignore[no-any-return]
 
-    def updates(self, epoch: str, after: int) -> list[FetchedUpdate]:
-        taken: list[FetchedUpdate] = []
+    def updates(self, epoch: str, after: int) -> list[HeardUpdate]:
+        taken: list[HeardUpdate] = []
         assert self.result(self.client.updates(TREE, epoch, after, taken.append)) == len(taken)
         return taken
 
@@ -197,7 +201,7 @@ def test_bad_lines_of_history_are_not_believed_and_the_good_ones_before_them_cou
     ]
     for line in bad:
         upstream.service.lie = lambda question, line=line: lines(entry(small.envelope()), line)
-        taken: list[FetchedUpdate] = []
+        taken: list[HeardUpdate] = []
         with pytest.raises(MalformedMessage):
             asking.result(asking.client.updates(TREE, upstream.journal.epoch, 0, taken.append))
         assert [item.update.serial for item in taken] == [1], line
@@ -211,7 +215,7 @@ def test_an_answer_that_breaks_off_is_an_error_and_what_came_before_counts(
     body = entry(first.envelope()) + b"\n" + entry(second.envelope())[:50]
     raw.head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + body
     asking = Asking(reactor, spin, upstream, raw.url)
-    taken: list[FetchedUpdate] = []
+    taken: list[HeardUpdate] = []
     with pytest.raises(ServiceError, match="broke off"):
         asking.result(asking.client.updates(TREE, upstream.journal.epoch, 0, taken.append))
     assert [item.update.serial for item in taken] == [1]
@@ -224,7 +228,7 @@ def test_what_the_taker_raises_reaches_who_asked(asking: Asking, upstream: Upstr
     class Enough(PushmirrorError):
         pass
 
-    def take(update: FetchedUpdate) -> None:
+    def take(update: HeardUpdate) -> None:
         raise Enough
 
     with pytest.raises(Enough):
@@ -264,29 +268,31 @@ def test_an_endless_header_is_cut_off(reactor: Any, spin: Spin, upstream: Upstre
     spin(lambda: not raw.open, 5)
 
 
-def test_a_compressed_answer_is_bounded_by_what_it_unpacks_to(
-    reactor: Any, spin: Spin, upstream: Upstream, raw: RawService
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate, gzip", b"br", b"no-such"])
+def test_a_compressed_answer_is_not_taken(
+    reactor: Any, spin: Spin, upstream: Upstream, raw: RawService, encoding: bytes
 ) -> None:
-    """A few kilobytes that become gigabytes are no way around the limit."""
-    body = gzip.compress(b"\n" * 50_000_000)
-    raw.head = OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + body
-    with pytest.raises(ServiceError, match="too long"):
+    """A few kilobytes that become gigabytes are nothing that anybody asked for; they are not unpacked."""
+    body = gzip.compress(b"\n" * 1_000_000)
+    raw.head = OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: %s\r\n\r\n" % encoding) + body
+    with pytest.raises(ServiceError, match="compressed"):
         Asking(reactor, spin, upstream, raw.url).state()
+    assert b"Accept-Encoding: identity" in raw.asked
 
 
 @pytest.mark.parametrize("repeated", [b"\n", None], ids=["empty lines", "one update"])
-def test_a_compressed_history_of_a_million_lines_ends_with_the_first_that_is_too_much(
+def test_a_history_of_more_lines_than_were_asked_for_ends_with_the_first_that_is_too_much(
     reactor: Any, spin: Spin, upstream: Upstream, raw: RawService, repeated: bytes | None
 ) -> None:
-    """What unpacks to more lines than were asked for costs no more than those."""
+    """What has more lines than were asked for costs no more than those."""
     (row,) = upstream.announce(put("a"))
-    body = gzip.compress((repeated or entry(row.envelope()) + b"\n") * 30_000)
-    raw.head = OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + body
-    asking = Asking(reactor, spin, upstream, raw.url)
-    taken: list[FetchedUpdate] = []
+    raw.repeat = (repeated or entry(row.envelope()) + b"\n") * 1000
+    asking = Asking(reactor, spin, upstream, raw.url, page_updates=50)
+    taken: list[HeardUpdate] = []
     with pytest.raises((ServiceError, MalformedMessage)):
         asking.result(asking.client.updates(TREE, upstream.journal.epoch, 0, taken.append))
-    assert len(taken) <= service_client.PAGE_UPDATES
+    assert len(taken) <= 50
+    spin(lambda: not raw.open, 5)
 
 
 @pytest.mark.parametrize(
@@ -360,14 +366,82 @@ def test_a_report_goes_where_reports_go(asking: Asking, upstream: Upstream) -> N
     """One that is refused is a service error, which names the answer."""
     with pytest.raises(ServiceError, match="answered 4"):
         asking.result(asking.client.report(b"not a report"))
-    assert upstream.service.reports == [b"not a report"]
+    assert upstream.service.bodies == [b"not a report"]
     assert isinstance(upstream.service.asked[-1], ReportQuestion)
 
 
-def test_pages_are_asked_for_with_a_limit(asking: Asking, upstream: Upstream) -> None:
+def test_pages_are_asked_for_with_a_limit(reactor: Any, spin: Spin, upstream: Upstream) -> None:
     """A long history comes in pages."""
-    upstream.announce(*[put("a")] * (service_client.PAGE_UPDATES + 5))
-    assert len(asking.updates(upstream.journal.epoch, 0)) == service_client.PAGE_UPDATES
+    upstream.announce(*[put("a")] * 25)
+    assert len(Asking(reactor, spin, upstream, page_updates=20).updates(upstream.journal.epoch, 0)) == 20
     asked = upstream.service.asked[-1]
     assert isinstance(asked, UpdatesQuestion)
-    assert asked.limit == service_client.PAGE_UPDATES
+    assert asked.limit == 20
+
+
+def test_whoever_asks_too_much_waits_as_long_as_it_is_told(
+    reactor: Any, spin: Spin, upstream: Upstream, raw: RawService
+) -> None:
+    """429 is no answer: the question is asked again after Retry-After, and given up when that goes on."""
+    raw.head = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    asking = Asking(reactor, spin, upstream, raw.url)
+    begun_s = reactor.seconds()
+    with pytest.raises(ServiceError, match="asked too much"):
+        asking.state()
+    assert raw.requests == MAX_WAITS and reactor.seconds() - begun_s >= MAX_WAITS - 1
+
+
+@pytest.mark.parametrize("repeated", [b"X-Header: x\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\n"])
+def test_a_head_that_does_not_end_is_cut_off(
+    reactor: Any, spin: Spin, upstream: Upstream, raw: RawService, repeated: bytes
+) -> None:
+    """However short its lines are, and after an interim answer as well."""
+    raw.head = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n" if b"X-" in repeated else b""
+    raw.repeat = repeated * 1000
+    with pytest.raises(ServiceError):
+        Asking(reactor, spin, upstream, raw.url).state()
+    spin(lambda: not raw.open, 5)
+    assert raw.sent_bytes < 20 * MAX_HEAD_BYTES
+
+
+def test_no_more_than_a_few_questions_are_asked_at_once(
+    reactor: Any, spin: Spin, upstream: Upstream, raw: RawService
+) -> None:
+    """Hundreds of trees wait for each other; what is given up makes room."""
+    raw.hang = True
+    client = Asking(reactor, spin, upstream, raw.url).client
+    asked = [Deferred.fromCoroutine(client.state(f"tree-{number}")) for number in range(3 * MAX_QUESTIONS)]
+    ended: list[Any] = []
+    for question in asked:
+        question.addBoth(ended.append)
+    spin(lambda: raw.requests == MAX_QUESTIONS)
+    for question in asked[:MAX_QUESTIONS]:
+        question.cancel()
+    spin(lambda: raw.requests == 2 * MAX_QUESTIONS and len(raw.open) == MAX_QUESTIONS)
+    for question in asked[MAX_QUESTIONS:]:
+        question.cancel()
+    spin(lambda: len(ended) == len(asked) and not raw.open)
+
+
+class Closing:
+    """The end of a connection that can be closed."""
+
+    closed = False
+
+    def loseConnection(self) -> None:
+        self.closed = True
+
+
+def test_an_answer_that_stops_in_the_middle_is_given_up() -> None:
+    """One that goes on is waited for, however slowly; after a silence it is left, and holds no timer."""
+    clock, taken, transport = Clock(), [], Closing()
+    lines = Lines(clock, taken.append, 1000, 100_000)
+    ended: list[Any] = []
+    lines.done.addErrback(ended.append)
+    lines.makeConnection(transport)  # type: ignore[arg-type]  # all that is used of one
+    for _ in range(20):
+        clock.advance(SILENT_TIMEOUT_S - 1)
+        lines.dataReceived(b"line\n")
+    assert len(taken) == 20 and not ended
+    clock.advance(SILENT_TIMEOUT_S)
+    assert ended[0].check(ServiceError) and transport.closed and clock.getDelayedCalls() == []

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from pushmirror.core.messages import epoch_order
 from pushmirror.core.model import ChangeList, Head
 from pushmirror.core.paths import TreePath
 from pushmirror.http.answers import Answer
-from pushmirror.http.questions import Question, Refusal, StateQuestion, UpdatesQuestion
+from pushmirror.http.questions import HeaderQuestion, Question, Refusal, StateQuestion, UpdatesQuestion
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import NEVER
 from pushmirror.subscriber.tracker import FIRST_CONTACT_S
@@ -96,11 +97,11 @@ def test_a_heartbeat_shows_a_lost_last_message(begun: Following, upstream: Upstr
 
 
 def test_a_long_gap_is_fetched_in_pages(begun: Following, upstream: Upstream) -> None:
-    """As many as it takes; a job may start after each."""
+    """As many as it takes, and no job is woken before the last."""
     rows = upstream.announce(*[put("c")] * 450)
     begun.hear(upstream.update_frames(rows[-1]))
     begun.turn_until_done()
-    begun.turn_until(lambda: begun.announced == 452)
+    assert begun.changed == [TREE]
     assert begun.pending == list(range(3, 453))
     assert kinds(upstream)[:3] == ["updates after 2", "updates after 202", "updates after 402"]
 
@@ -174,12 +175,36 @@ def test_history_that_is_not_kept_any_more_means_a_full_sync(begun: Following, u
     assert kinds(upstream) == ["updates after 2", "state"]
 
 
-def test_a_forked_journal_makes_the_whole_tree_pending(begun: Following, upstream: Upstream) -> None:
-    """A backup was restored, and other updates got the serials that are known: those mean nothing any more."""
+def test_a_forked_journal_is_shown_the_proof_and_its_new_epoch_is_followed(
+    begun: Following, upstream: Upstream
+) -> None:
+    """A backup was restored, and other updates got the serials that are known: one full sync, and not a second one."""
+    epoch, backup = upstream.journal.epoch, upstream.backup()
+    begun.hear(*begun.frames(upstream, *upstream.announce(put("c"), put("d"))))
+    header = begun.ledger.header(TREE)
+    begun.apply()
+    upstream.restore(backup)
+    rows = upstream.announce(put("x"), put("y"), put("z"))
+    begun.changed.clear()
+    begun.hear(upstream.update_frames(rows[-1]))
+    begun.turn_until_done()
+    assert upstream.service.bodies == [header]
+    assert epoch_order(upstream.journal.epoch) > epoch_order(epoch)
+    record = begun.ledger.tree(TREE)
+    assert (record.head, begun.pending) == (upstream.head(), [0])
+    assert (record.applied, record.generation, begun.ledger.header(TREE)) == (NEVER, 2, None)
+    begun.hear(upstream.heartbeat_frames(), *begun.frames(upstream, *upstream.announce(put("w"))))
+    begun.turn()
+    assert (begun.ledger.tree(TREE).generation, begun.pending) == (2, [0, 1])
+
+
+def test_a_proof_that_nobody_takes_changes_nothing_for_the_mirror(begun: Following, upstream: Upstream) -> None:
+    """The whole tree is pending at what the publisher says, in the epoch that forked."""
     backup = upstream.backup()
     begun.hear(*begun.frames(upstream, *upstream.announce(put("c"), put("d"))))
     begun.apply()
     upstream.restore(backup)
+    upstream.service.lie = lie_about(HeaderQuestion, DOWN)
     rows = upstream.announce(put("x"), put("y"), put("z"))
     begun.changed.clear()
     begun.hear(upstream.update_frames(rows[-1]))
@@ -201,8 +226,8 @@ def test_a_fork_that_only_the_history_shows_is_one_too(
     again = Following(reactor, upstream, ledger)
     again.tracker.start()
     again.turn_until_done()
-    assert (ledger.head(TREE), again.pending) == (upstream.head(), [-5])
-    assert ledger.tree(TREE).applied == NEVER
+    assert (ledger.head(TREE), again.pending) == (upstream.head(), [0])
+    assert (ledger.tree(TREE).applied, len(upstream.service.bodies)) == (NEVER, 1)
     again.tracker.stop()
 
 
@@ -256,13 +281,34 @@ def test_a_history_with_a_hole_is_not_taken(begun: Following, upstream: Upstream
 
 
 @pytest.mark.parametrize("by", ["heartbeat", "update"])
-def test_a_younger_epoch_makes_the_whole_tree_pending_at_once(begun: Following, upstream: Upstream, by: str) -> None:
-    """Even when its serials are lower; a job that began before proves nothing."""
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_younger_epoch_makes_the_whole_tree_pending(
+    begun: Following, upstream: Upstream, by: str, answers: bool
+) -> None:
+    """Even when its serials are lower, and also when nobody can be asked; a job that began before proves nothing."""
     upstream.new_journal(START_MS + 1)
     (row,) = upstream.announce(put("x"))
+    upstream.service.lie = None if answers else lambda question: DOWN
     begun.hear(upstream.heartbeat_frames() if by == "heartbeat" else upstream.update_frames(row))
+    begun.turn_until_done(waiting=True)
     record = begun.ledger.tree(TREE)
     assert (record.head, begun.pending, record.applied, record.generation) == (upstream.head(), [-1], NEVER, 2)
+
+
+def test_a_younger_epoch_that_is_over_changes_nothing(following: Following, upstream: Upstream) -> None:
+    """The publisher began anew with its clock set back; what it said before is sent again by somebody."""
+    rows = upstream.announce(put("a"), put("b"))
+    upstream.new_journal(START_MS - 1_000_000)
+    upstream.announce(put("x"))
+    following.begin_at(upstream)
+    before = following.ledger.tree(TREE)
+    for _ in range(50):
+        following.hear(*following.frames(upstream, *rows))
+        following.time.now_ms += 1000
+        following.turn(1)
+    following.turn()
+    assert following.ledger.tree(TREE) == before
+    assert kinds(upstream) == ["updates after 1", "state"]
 
 
 @pytest.mark.parametrize("by", ["heartbeat", "update"])
@@ -384,7 +430,6 @@ def test_giving_up_does_not_lead_back_to_an_epoch_that_is_over(begun: Following,
     begun.turn_until(lambda: upstream.service.asked)
     upstream.new_journal(START_MS + 1)
     begun.hear(upstream.heartbeat_frames())
-    assert begun.ledger.head(TREE) == upstream.head()
     begun.turn_until_done(waiting=True)
     assert begun.ledger.head(TREE) == upstream.head()
     assert begun.ledger.tree(TREE).generation == 2

@@ -20,12 +20,13 @@ from pushmirror.http.answers import Answer, NoContent
 from pushmirror.http.questions import Question, Refusal
 from pushmirror.http.serving import ServiceFactory
 from pushmirror.keys import PrivateKey, generate_key_file, load_private_key, seal
+from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.announcement import Announcement
 from pushmirror.publisher.answers import Answers
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import SentUpdate, UpdateRow
-from pushmirror.publisher.nodes import AuthorizedNodes
+from pushmirror.publisher.proofs import Proofs
 from pushmirror.publisher.reports import Reports
 
 PUBLISHER = "t1.example.org"
@@ -71,13 +72,13 @@ class _Service:
     def __init__(self, honest: Answers) -> None:
         self.honest = honest
         self.asked: list[Question] = []
-        self.reports: list[bytes] = []
+        self.bodies: list[bytes] = []
         self.lie: Lie | None = None
 
     def answer(self, question: Question, body: bytes) -> Answer | NoContent | Refusal:
         self.asked.append(question)
         if body:
-            self.reports.append(body)
+            self.bodies.append(body)
         lie = self.lie(question) if self.lie is not None else None
         return self.honest.answer(question, body) if lie is None else lie
 
@@ -91,6 +92,7 @@ class Upstream:
         self.identity = Identity(PUBLISHER, PREFIX, ENVIRONMENT)
         self.key = make_key(folder, "publisher.key")
         self.node_key = make_key(folder, "node.key")
+        self.time = Time()
         self._counter = 0
         self._journals: list[Journal] = []
         (folder / "nodes").write_text(f"{self.node_key.public.line} {NODE}\n")
@@ -110,7 +112,14 @@ class Upstream:
         reports = Reports(
             nodes=nodes, identity=self.identity, trees=trees, sender=self._sender, clock_ms=lambda: START_MS
         )
-        return Answers(self.journal, self.key, self.identity, trees, reports, lambda: START_MS)
+        proofs = Proofs(
+            journal=self.journal,
+            key=self.key.public,
+            identity=self.identity,
+            clock_ms=lambda: START_MS,
+            renewed=lambda: None,
+        )
+        return Answers(self.journal, self.key, self.identity, trees, reports, proofs, self.time)
 
     def new_journal(self, epoch_ms: int) -> Journal:
         """Go on with an empty journal that was made at `epoch_ms`."""
@@ -160,7 +169,7 @@ class Upstream:
         """Return the two frames of a heartbeat, an honest one unless `trees` or another field is given."""
         self._counter += 1
         fields: dict[str, Any] = {
-            "publisher": PUBLISHER, "counter": self._counter, "at_ms": START_MS + self._counter, "interval_ms": 1000,
+            "publisher": PUBLISHER, "counter": self._counter, "at_ms": self.time() + self._counter, "interval_ms": 1000,
             "trees": {TREE: self.head()} if trees is None else trees,
         }  # fmt: skip
         heartbeat = Heartbeat(**{**fields, **replaced})
@@ -194,6 +203,7 @@ class RawService:
     def __init__(self, reactor: Any, head: bytes, *, repeat: bytes = b"", hang: bool = False) -> None:
         self.open: set[_Raw] = set()
         self.requests = 0
+        self.asked = b""
         self.sent_bytes = 0
         self.head, self.repeat, self.hang = head, repeat, hang
         factory = Factory.forProtocol(_Raw)
@@ -221,7 +231,7 @@ class _Raw(Protocol):
         self._asked += data
         if b"\r\n\r\n" not in self._asked:
             return
-        self._asked = b""
+        self.site.asked, self._asked = self._asked, b""
         self.site.requests += 1
         self.transport.write(self.site.head)
         if self.site.repeat:

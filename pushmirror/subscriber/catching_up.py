@@ -1,0 +1,206 @@
+"""Asks a publisher's service where one tree is and what was missed of it: one question at a time, however often."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+
+from pushmirror.core.model import Head, TreeState
+from pushmirror.core.tracking import Verdict, judge_head, judge_state, shows_fork
+from pushmirror.errors import MalformedMessage, ServiceError, StateError
+from pushmirror.logs import Throttle
+from pushmirror.subscriber.history_page import Forked, HistoryPage
+from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.recorder import Recorder
+from pushmirror.subscriber.records import HeardUpdate
+from pushmirror.subscriber.service_client import HistoryGone
+
+log = logging.getLogger(__name__)
+
+_RETRY_DELAYS_S = (1.0, 4.0, 10.0)
+HOLD_WITHOUT_PROGRESS_MS = 10_000
+"""List jobs wait for the rest of the history as long as an update comes at least this often,"""
+HOLD_AT_MOST_MS = 5 * 60_000
+"""and no longer than this in all."""
+
+
+class Service(Protocol):
+    """Whoever is asked; see `ServiceClient`."""
+
+    async def updates(self, tree: str, epoch: str, after: int, take: Callable[[HeardUpdate], None]) -> int: ...
+
+    async def state(self, tree: str) -> TreeState: ...
+
+    async def show_header(self, body: bytes) -> None: ...
+
+    def expects(self, tree: str, wanted: Head) -> bool: ...
+
+    def has_more(self, tree: str, head: Head) -> bool: ...
+
+
+@dataclass
+class _Aim:
+    """What a catch-up has to reach: the newest `wanted` head that was heard of meanwhile, told at `at_ms`."""
+
+    wanted: Head | None
+    at_ms: int
+    doubt: bool
+    """Ask for the state in any case: something that was heard contradicts what was believed before."""
+
+
+class CatchingUp:
+    """Catches up on `tree`."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        tree: str,
+        ledger: Ledger,
+        recorder: Recorder,
+        client: Service,
+        steady_ms: Callable[[], int],
+    ) -> None:
+        self._reactor = reactor
+        self._tree = tree
+        self._ledger = ledger
+        self._recorder = recorder
+        self._client = client
+        self._steady_ms = steady_ms
+        self._throttle = Throttle(steady_ms)
+        self._aim: _Aim | None = None
+        self._under_way: Deferred[None] | None = None
+        self._stopped = False
+        self._since_ms = 0
+        self._progress_ms: int | None = None
+
+    def want(self, wanted: Head | None, at_ms: int, *, doubt: bool) -> None:
+        """See to it that all up to `wanted` (None: whatever there is) is recorded; what is asked already goes on."""
+        if self._aim is not None:
+            self._aim.doubt |= doubt
+            if wanted is not None:
+                self._aim.wanted, self._aim.at_ms = wanted, at_ms
+            return
+        self._aim = _Aim(wanted, at_ms, doubt)
+        self._since_ms, self._progress_ms = self._steady_ms(), None
+        under_way = Deferred.fromCoroutine(self._ask_until_done(self._aim))
+        if not under_way.called:
+            self._under_way = under_way
+        under_way.addBoth(self._finish)
+
+    def hold_left_ms(self) -> int | None:
+        """Return how long a list job should wait for the rest of what is being fetched; None when it need not."""
+        if self._aim is None or self._progress_ms is None:
+            return None
+        until_ms = min(self._progress_ms + HOLD_WITHOUT_PROGRESS_MS, self._since_ms + HOLD_AT_MOST_MS)
+        left_ms = until_ms - self._steady_ms()
+        return left_ms if left_ms > 0 else None
+
+    def stop(self) -> None:
+        """Leave off asking."""
+        self._stopped = True
+        # Whoever is left off has failed, and then the next one may be asked: as often as there are services.
+        while self._under_way is not None:
+            self._under_way.cancel()
+
+    def _finish(self, result: Any) -> None:
+        self._under_way = self._aim = None
+        if result is not None and result.check(StateError):
+            self._complain(result.value)
+        elif result is not None and not result.check(CancelledError):
+            log.error("tree %s: catching up failed: %s", self._tree, result.getTraceback())
+        self._recorder.changed(self._tree)
+
+    def _complain(self, error: StateError) -> None:
+        suppressed = self._throttle.allow("state")
+        if suppressed is not None:
+            log.error("tree %s: what was missed is not recorded: %s (%d more before)", self._tree, error, suppressed)
+
+    async def _ask_until_done(self, aim: _Aim) -> None:
+        for delay_s in (*_RETRY_DELAYS_S, None):
+            try:
+                if await self._ask(aim):
+                    return
+            except (ServiceError, MalformedMessage) as error:
+                if self._stopped:
+                    return
+                log.warning("tree %s: the service of its upstream is of no help: %s", self._tree, error)
+            if delay_s is not None:
+                await deferLater(self._reactor, delay_s)
+        self._give_up(aim)
+
+    def _give_up(self, aim: _Aim) -> None:
+        # What is believed may have moved on meanwhile, also to a younger epoch; nobody goes back to what was wanted.
+        lost = (Verdict.NEW_EPOCH, Verdict.GAP, Verdict.FORK)
+        if aim.wanted is None or self._client.expects(self._tree, aim.wanted):
+            return
+        if judge_head(self._ledger.head(self._tree), aim.wanted) in lost:
+            self._recorder.start_over(self._tree, aim.wanted, aim.at_ms)
+
+    async def _ask(self, aim: _Aim) -> bool:
+        """Fetch what was missed, or learn that it is not to be had. Returns whether all that was wanted is known."""
+        complete = forked = False
+        try:
+            complete = await self._fetch()
+        except Forked:
+            forked = True
+        if complete and not aim.doubt and (aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted)):
+            return True
+        state = await self._client.state(self._tree)
+        if forked or shows_fork(self._ledger.head(self._tree), state.head):
+            state = await self._prove_fork(state)
+        aim.doubt = False
+        verdict = judge_state(self._ledger.head(self._tree), state)
+        if verdict in (Verdict.NEW_EPOCH, Verdict.FORK) or (forked and verdict is Verdict.GAP):
+            self._recorder.start_over(self._tree, state.head, None, forked=forked)
+            return not self._client.has_more(self._tree, state.head) or await self._fetch()
+        covered = aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted)
+        return verdict is not Verdict.GAP and (state.of_origin or covered)
+
+    async def _prove_fork(self, state: TreeState) -> TreeState:
+        """Show the publisher what it said and does not hold any more; return its state after that.
+
+        Its journal gets a younger epoch by that, which every subscriber follows. Without help it goes on as it is.
+        """
+        head, header = self._ledger.head(self._tree), self._ledger.header(self._tree)
+        if head is None or header is None or head.epoch != state.head.epoch:
+            return state
+        try:
+            await self._client.show_header(header)
+            return await self._client.state(self._tree)
+        except (ServiceError, MalformedMessage) as error:
+            log.warning("tree %s: the proof that its journal forked was not taken: %s", self._tree, error)
+            return state
+
+    async def _fetch(self) -> bool:
+        """Record the updates after what was heard; False when they are not kept. Raises Forked, ServiceError."""
+        try:
+            while (head := self._ledger.head(self._tree)) is not None:
+                if not await self._fetch_page(head):
+                    return True
+                if self._ledger.head(self._tree) == head:
+                    raise ServiceError("it hands out updates that were not asked for")
+        except HistoryGone:
+            pass
+        return False
+
+    async def _fetch_page(self, head: Head) -> int:
+        """Record a page of the updates after `head`; what came before an error is good. Returns how many came."""
+        page = HistoryPage(self._tree, head, self._ledger, self._recorder)
+
+        def take(fetched: HeardUpdate) -> None:
+            page.take(fetched)
+            self._progress_ms = self._steady_ms()
+
+        try:
+            return await self._client.updates(self._tree, head.epoch, head.serial, take)
+        finally:
+            page.commit()
+
+
+def _covers(head: Head | None, wanted: Head) -> bool:
+    return head is not None and head.epoch == wanted.epoch and head.serial >= wanted.serial

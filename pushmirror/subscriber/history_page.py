@@ -1,0 +1,62 @@
+"""Takes one page of fetched history into the ledger: few transactions, each of a bounded number of paths."""
+
+from __future__ import annotations
+
+from pushmirror.core.model import Head
+from pushmirror.core.tracking import Verdict, judge_update
+from pushmirror.errors import ServiceError
+from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.ledger_writes import count_paths
+from pushmirror.subscriber.recorder import Recorder
+from pushmirror.subscriber.records import HeardUpdate
+
+_MOST_UPDATES = 500
+_MOST_PATHS = 20_000
+"""No more than this is kept in memory while the rest of a page is on its way."""
+
+
+class Forked(ServiceError):
+    """The history that the service handed out does not follow on what was heard."""
+
+
+class HistoryPage:
+    """The updates of `tree` that one answer brings, after `head`."""
+
+    def __init__(self, tree: str, head: Head, ledger: Ledger, recorder: Recorder) -> None:
+        self._tree = tree
+        self._head: Head | None = head
+        self._ledger = ledger
+        self._recorder = recorder
+        self._waiting: list[HeardUpdate] = []
+        self._paths = 0
+
+    def take(self, fetched: HeardUpdate) -> None:
+        """Take the next update of the answer. Raises Forked when it does not follow."""
+        verdict = judge_update(self._head, fetched.update)
+        if verdict is Verdict.NOTHING_NEW:
+            return
+        if verdict is not Verdict.NEXT:
+            raise Forked("the history does not follow on what was heard")
+        self._head = _head_of(fetched)
+        self._waiting.append(fetched)
+        self._paths += 0 if fetched.changes is None else count_paths(fetched.changes)
+        if self._paths > _MOST_PATHS or len(self._waiting) >= _MOST_UPDATES:
+            self.commit()
+
+    def commit(self) -> None:
+        """Record what was taken since the last commit, less what the bus has told meanwhile. Raises Forked."""
+        waiting, self._waiting, self._paths = self._waiting, [], 0
+        head, new = self._ledger.head(self._tree), []
+        for fetched in waiting:
+            verdict = judge_update(head, fetched.update)
+            if verdict is Verdict.NEXT:
+                new.append(fetched)
+                head = _head_of(fetched)
+            elif verdict in (Verdict.GAP, Verdict.FORK):
+                raise Forked("the history does not follow on what was heard meanwhile")
+        if new:
+            self._recorder.announce(self._tree, new)
+
+
+def _head_of(heard: HeardUpdate) -> Head:
+    return Head(heard.update.epoch, heard.update.serial, heard.digest)

@@ -1,0 +1,108 @@
+"""What the parts of the ledger have in common: the file, and writes that several of them make."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+
+from pushmirror.core.lists import format_changes
+from pushmirror.core.model import ChangeList
+from pushmirror.core.paths import TreePath, ancestors
+from pushmirror.core.wire import canonical
+from pushmirror.subscriber.ledger_file import transaction
+from pushmirror.subscriber.records import HeardUpdate
+
+_INSERT_PENDING = (
+    "INSERT OR REPLACE INTO pending (tree, serial, at_ms, received_ms, paths, changes, root_mtime_ns)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def _do_nothing() -> None: ...
+
+
+class LedgerPart:
+    """One group of the ledger's operations, on its open `database`."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        self.moved: Callable[[], None] = _do_nothing
+        """Called when what is applied or cleaned may have moved, after that was committed."""
+
+    def _set(self, tree: str, **values: object) -> None:
+        with transaction(self._database) as database:
+            update_tree(database, tree, **values)
+
+
+def update_tree(database: sqlite3.Connection, tree: str, **values: object) -> None:
+    """Set columns of the row of `tree`, inside a transaction."""
+    assignments = ", ".join(f"{column} = ?" for column in values)
+    database.execute(f"UPDATE trees SET {assignments} WHERE tree = ?", (*values.values(), tree))  # noqa: S608 - keywords
+
+
+def insert_pending(
+    database: sqlite3.Connection,
+    tree: str,
+    serial: int,
+    at_ms: int,
+    now_ms: int,
+    changes: ChangeList | None,
+    root_mtime_ns: int | None,
+) -> None:
+    """Make `changes` (None: the whole tree) pending at `serial`, in place of what is pending there."""
+    body = None if changes is None else canonical(format_changes(changes))
+    paths = 0 if changes is None else count_paths(changes)
+    database.execute(_INSERT_PENDING, (tree, serial, at_ms, now_ms, paths, body, root_mtime_ns))
+
+
+def insert_updates(database: sqlite3.Connection, tree: str, updates: Iterable[HeardUpdate], now_ms: int) -> None:
+    """Make what `updates` announced pending, each at its serial."""
+    database.executemany(_INSERT_PENDING, (_pending_row(tree, heard, now_ms) for heard in updates))
+
+
+def _pending_row(tree: str, heard: HeardUpdate, now_ms: int) -> tuple[object, ...]:
+    update, changes, body = heard.update, heard.changes, heard.listed
+    if body is None and changes is not None:
+        body = canonical(format_changes(changes))
+    paths = 0 if changes is None else count_paths(changes)
+    return (tree, update.serial, update.at_ms, now_ms, paths, body, update.root_mtime_ns)
+
+
+def replace_deletions(
+    database: sqlite3.Connection,
+    tree: str,
+    settled: Iterable[TreePath],
+    deletions: tuple[TreePath, ...],
+    lowest: int,
+    due_ms: int,
+) -> None:
+    """Forget the pending deletions that are `settled`, and make `deletions` pending.
+
+    Their serial is `lowest`, or that of one that they swallow if it is lower.
+    """
+    earlier = _serials_of_covered(database, tree, deletions)
+    database.executemany("DELETE FROM deletions WHERE tree = ? AND path = ?", [(tree, path) for path in settled])
+    database.executemany(
+        # One that was put off, because the upstream still had the path, is looked at again with this update.
+        "INSERT INTO deletions (tree, path, serial, due_ms) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (tree, path) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)",
+        [(tree, path, min(lowest, earlier.get(path, lowest)), due_ms) for path in deletions],
+    )
+
+
+def _serials_of_covered(
+    database: sqlite3.Connection, tree: str, deletions: tuple[TreePath, ...]
+) -> dict[TreePath, int]:
+    """Return, for those of `deletions` that pending ones lie below, the lowest serial of these: it stays undone."""
+    covering = set(deletions)
+    found: dict[TreePath, int] = {}
+    for row in database.execute("SELECT path, serial FROM deletions WHERE tree = ?", (tree,)):
+        for above in ancestors(bytes(row["path"])):
+            if above in covering:
+                found[above] = min(row["serial"], found.get(above, row["serial"]))
+    return found
+
+
+def count_paths(changes: ChangeList) -> int:
+    """Return how many paths a list names."""
+    return len(changes.changed) + len(changes.deleted) + len(changes.directories)

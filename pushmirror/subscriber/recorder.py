@@ -1,0 +1,53 @@
+"""Writes what is believed into the ledger, and tells whoever starts jobs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from pushmirror.core.model import Head
+from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.records import HeardUpdate
+from pushmirror.subscriber.updating import UpdatingTrees
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Records updates and new beginnings. `changed` is called with the name of a tree that got something to do."""
+
+    def __init__(
+        self, ledger: Ledger, updating: UpdatingTrees, clock_ms: Callable[[], int], changed: Callable[[str], None]
+    ) -> None:
+        self._ledger = ledger
+        self._updating = updating
+        self._clock_ms = clock_ms
+        self.changed = changed
+
+    def announce(self, tree: str, updates: Sequence[HeardUpdate]) -> None:
+        """Record `updates` of `tree`, at least one and each the next of the one before, all of them or none."""
+        self._updating.end(tree)
+        self._ledger.announce_all(tree, updates, self._clock_ms())
+        first, newest = updates[0].update, updates[-1].update
+        log.info(
+            "tree %s: announced serial %d, %d changed, %d deleted%s%s",
+            tree, newest.serial, sum(heard.update.changed for heard in updates),
+            sum(heard.update.deleted for heard in updates),
+            ", the whole tree" if any(heard.update.whole for heard in updates) else "",
+            f", with all since {first.serial}" if len(updates) > 1 else "",
+        )  # fmt: skip
+
+    def start_over(self, tree: str, head: Head, at_ms: int | None, *, forked: bool = False) -> None:
+        """Record that the whole of `tree` is to be synced at `head`, which was told `at_ms` (None: just now).
+
+        `forked`: although serials went on, they are not those of before.
+        """
+        before, now_ms = self._ledger.head(tree), self._clock_ms()
+        same = not forked and before is not None and before.epoch == head.epoch and before.serial < head.serial
+        self._ledger.start_over(tree, head, now_ms if at_ms is None else at_ms, now_ms, same_history=same)
+        if before is not None:
+            log.warning(
+                "tree %s: from serial %d of epoch %s to serial %d of epoch %s by a full sync, for want of the updates",
+                tree, before.serial, before.epoch, head.serial, head.epoch,
+            )  # fmt: skip
+        self.changed(tree)
