@@ -13,6 +13,7 @@ LAYERS = {
     "logs": 2,  # below the rest of the edge: everything that meets the world may have to say so
     "notify": 3,
     "keys": 3,
+    "nodes": 3,
     "settings": 3,
     "bus": 3,
     "control": 3,
@@ -25,6 +26,7 @@ LAYERS = {
 }
 SIDEWAYS = {
     ("settings", "keys"),  # settings hold public keys
+    ("nodes", "keys"),  # so does the file of the nodes
     ("http", "settings"),  # the form of an address
 }
 
@@ -34,6 +36,7 @@ PURE = {
     "base64",
     "binascii",
     "bisect",
+    "calendar",
     "collections",
     "dataclasses",
     "enum",
@@ -41,6 +44,7 @@ PURE = {
     "functools",
     "hashlib",
     "heapq",
+    "ipaddress",
     "itertools",
     "json",
     "math",

@@ -69,13 +69,17 @@ class Shape:
 
 
 class Editor:
-    """Edits the tree at `root`; `told` is what was done, in the order in which it was done."""
+    """Edits the tree at `root`; `told` is what was done, in the order in which it was done.
 
-    def __init__(self, root: Path, shape: Shape, chance: random.Random) -> None:
+    `turned` are the folders that were replaced by a file or link, for the editor of the next edits to know them.
+    """
+
+    def __init__(self, root: Path, shape: Shape, chance: random.Random, *, turned: list[bytes] | None = None) -> None:
         self._root = root
         self._top = os.fsencode(root)
         self._shape = shape
         self._chance = chance
+        self._turned = [] if turned is None else turned
         self.told: list[str] = []
         if not (root / os.fsdecode(SENTINEL)).exists():
             write(root, SENTINEL, b"never touched", mtime_ns=START_NS)
@@ -97,8 +101,8 @@ class Editor:
             *((self.create, 12), (self.modify, 8), (self.modify_within_its_second, 3), (self.remove, 6)),
             *((self.remove_folder, 1), (self.make_folder, 2), (self.link_out_of_tree, 1), (self.point, 4)),
             *((self.link_two_names, 3), (self.link_settled, 3), (self.rename, 3), (self.rename_folder, 2)),
-            *((self.swap_folders, 1), (self.make_folder_of, 2), (self.make_file_of_folder, 1), (self.come_and_go, 2)),
-            *((self.refill_folder, 1), (self.unlink_one_name, 2)),
+            *((self.swap_folders, 1), (self.make_folder_of, 2), (self.make_file_of_folder, 2), (self.come_and_go, 2)),
+            *((self.refill_folder, 1), (self.unlink_one_name, 2), (self.turn_back, 3)),
         ]
         if in_place:
             choices += [(self.change_mode, 4), (self.change_time, 4), (self.append, 4), (self.change_time_of_link, 1)]
@@ -197,6 +201,13 @@ class Editor:
                 self._write(path)
             else:
                 self._point(path)
+            self._turned.append(path)
+
+    def turn_back(self) -> None:
+        """What was a folder before it was a file or link is one again, with other content."""
+        paths = [path for path in self._turned if os.path.lexists(self._full(path))]
+        if paths:
+            self._write(os.path.join(self._chance.choice(paths), self._chance.choice(_NAMES)))
 
     # --- links
 

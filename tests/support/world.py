@@ -47,7 +47,7 @@ class Subscriber:
         self.folder = world.folder / name
         self.mirror = self.folder / "mirror"
         self.config = self.folder / "subscriber.yaml"
-        self._world = world
+        self.world = world
         for folder in (self.mirror, self.folder / "state"):
             folder.mkdir(parents=True)
         self.key = generate_key_file(self.folder / "key", name)
@@ -77,6 +77,49 @@ class Subscriber:
             },
         }
         self.program = Program(["subscriber", "--config", self.config], log_path=self.folder / "log")
+
+    def make_relay(self, rsyncd_extra: str = "", **relay_settings: object) -> None:
+        """Have it hand on what it applies, from its next start on. An rsync daemon serves its mirror from now on."""
+        self.settings["relay"] = {
+            "publish": f"tcp://127.0.0.1:{free_port()}",
+            "service": f"http://127.0.0.1:{free_port()}",
+            "authorized_nodes": str(self.folder / "authorized_nodes"),
+            "heartbeat": "1s",
+            **relay_settings,
+        }
+        self.rsyncd = self.world.serve(self.folder / "rsyncd", self.mirror, rsyncd_extra)
+        self.world.authorize_nodes()
+
+    @property
+    def is_relay(self) -> bool:
+        """Whether it hands on what it applies."""
+        return "relay" in self.settings
+
+    @property
+    def source(self) -> str:
+        """Where the mirror of a relay is read."""
+        return self.rsyncd.url(TREE)
+
+    def follow(self, *relays: Subscriber, origin: bool = False) -> None:
+        """Follow and read from `relays`, in this order, and after them from the `origin`, or never; from its next start
+        on."""
+        upstream, tree = self.settings["upstreams"][PUBLISHER], self.settings["trees"][TREE]
+        upstream["relays"] = {
+            relay.name: {
+                "publish": relay.settings["relay"]["publish"],
+                "service": relay.settings["relay"]["service"],
+                "keys": [relay.key.line],
+            }
+            for relay in relays
+        }
+        tree.pop("source", None)
+        tree["sources"] = [{"url": relay.source, "relay": relay.name} for relay in relays]
+        if origin:
+            upstream |= {"publish": self.world.publish_endpoint, "service": self.world.service_url}
+            tree["sources"].append(self.world.source)
+        else:
+            upstream.pop("publish", None)
+            upstream.pop("service", None)
 
     def start(self) -> None:
         """Write the settings and start the daemon; returns when it answers."""
@@ -129,18 +172,26 @@ class Subscriber:
 
     def assert_exact(self) -> None:
         """Fail when the mirror differs from Tier 1 in anything."""
-        assert differences(self._world.tree, self.mirror) == []
-        assert rsync_differences(self._world.source, self.mirror) == ""
+        assert differences(self.world.tree, self.mirror) == []
+        assert rsync_differences(self.world.source, self.mirror) == ""
 
 
 class World:
     """A publisher with one tree, its rsync daemon, and as many subscribers as a test adds; in a ``with`` block.
 
     `below` puts the tree into a sub-folder of the rsync module; `unprivileged` lets the rsync daemon read as a user who
-    may not read everything, also when the tests run as root.
+    may not read everything, also when the tests run as root. `rsyncd_extra` is put into the rsync daemon's settings.
     """
 
-    def __init__(self, folder: Path, *, below: str = "", use_chroot: bool = False, unprivileged: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        below: str = "",
+        use_chroot: bool = False,
+        unprivileged: bool = False,
+        rsyncd_extra: str = "",
+    ) -> None:
         self.folder = folder
         self.module = folder / "tier1"
         self.tree = self.module / below if below else self.module
@@ -148,7 +199,7 @@ class World:
         self.below = below
         as_nobody = unprivileged and os.geteuid() == 0
         self._use_chroot = use_chroot or as_nobody
-        self._rsyncd_extra = "uid = nobody\ngid = nogroup" if as_nobody else ""
+        self._rsyncd_extra = rsyncd_extra + ("\nuid = nobody\ngid = nogroup" if as_nobody else "")
         self._stack = contextlib.ExitStack()
         self.subscribers: list[Subscriber] = []
         self.publisher_folder = folder / "publisher"
@@ -194,6 +245,10 @@ class World:
             program.__exit__(kind, error, traceback)
         self._stack.__exit__(kind, error, traceback)
 
+    def serve(self, folder: Path, module: Path, extra: str = "") -> RsyncDaemon:
+        """Return a running rsync daemon that serves `module` as the tree; its files are in `folder`."""
+        return self._stack.enter_context(RsyncDaemon(folder, {TREE: module}, extra=extra))
+
     def start_publisher(self) -> None:
         """Write the settings and start the publisher; returns when it answers."""
         self._write_publisher()
@@ -204,9 +259,14 @@ class World:
         """Return a new subscriber, known to the publisher and not started yet."""
         subscriber = Subscriber(self, name, tree_settings)
         self.subscribers.append(subscriber)
-        lines = [f"{known.key.line} {known.name}\n" for known in self.subscribers]
-        (self.publisher_folder / "authorized_nodes").write_text("".join(lines))
+        self.authorize_nodes()
         return subscriber
+
+    def authorize_nodes(self) -> None:
+        """Have the publisher and every relay take the reports of all subscribers."""
+        lines = "".join(f"{known.key.line} {known.name}\n" for known in self.subscribers)
+        for folder in (self.publisher_folder, *(known.folder for known in self.subscribers if known.is_relay)):
+            (folder / "authorized_nodes").write_text(lines)
 
     def publish(self, *arguments: str | Path, stdin: bytes = b"") -> int:
         """Announce with the real command; returns the serial that it printed."""
