@@ -5,6 +5,8 @@ from __future__ import annotations
 import hypothesis
 import pytest
 
+LONGEST = ("test_property.py",)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--full``: the counts that take minutes, and the tests marked ``full``."""
@@ -19,7 +21,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests marked ``full`` unless ``--full`` asks for them."""
+    """Begin with what takes longest, and leave out the tests marked ``full`` unless ``--full`` asks for them.
+
+    With several processes a long file that comes last would keep one of them busy while the others have nothing to do.
+    """
+    items.sort(key=lambda item: (item.path.name not in LONGEST, item.get_closest_marker("slow") is None))
     if config.getoption("--full"):
         return
     left_out = [item for item in items if item.get_closest_marker("full")]

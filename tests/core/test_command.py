@@ -56,6 +56,7 @@ COMMANDS: dict[tuple[StageKind, bool], tuple[str, ...]] = {
         *(*COMMON, *LISTED, "-n", "-r", *PUT),
         *(NOT_THEIRS, "--include=m", *LIMITS, *FROM_MODULE),
     ),
+    (StageKind.MARKER, True): (*COMMON, *LISTED, "--list-only", "--ignore-missing-args", *LIMITS, *FROM_MODULE),
     (StageKind.SURPLUS, True): (*COMMON, *LISTED, *SURPLUS, NOT_THEIRS, "--exclude=e", *LIMITS, *FROM_MODULE),
     (StageKind.DELETE, True): (*COMMON, *LISTED, *ERASE, *LIMITS, *FROM_MODULE),
     (StageKind.LISTING, False): (

@@ -207,7 +207,7 @@ def test_a_tree_with_filters_or_with_unreadable_paths_is_not_handed_on_and_says_
         (world.tree / "secret").chmod(0o700)
         world.start_publisher()
         filtered = Relay(world, "filtered.example.net", exclude=["/secret"]).subscriber
-        incomplete = Relay(world, "incomplete.example.net").subscriber
+        incomplete = Relay(world, "hole.example.net").subscriber
         incomplete.wait_for("incomplete", lambda tree: tree["incomplete"])
         for relay, reason in ((filtered, "include and exclude hide"), (incomplete, "cannot be read at its upstream")):
             relay.wait_for("the reason", lambda tree, reason=reason: reason in (tree["relay"]["reason"] or ""))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
+
+_LOWEST, _HIGHEST = 12_000, 30_000
+"""Below the ports that the kernel gives to outgoing connections: those come and go at any moment."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -11,10 +16,11 @@ def free_port(host: str = "127.0.0.1") -> int:
     Somebody else may take it before it is used; prefer port 0 where the program under test can tell what it got.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in random.SystemRandom().sample(range(_LOWEST, _HIGHEST), 100):
+        with socket.socket(family, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise AssertionError(f"of a hundred ports on {host} none was free")
 
 
 def accepts(port: int, host: str = "127.0.0.1") -> bool:
