@@ -15,7 +15,6 @@ import click
 
 from pushmirror.control.client import wake
 from pushmirror.core.itemise import read_log
-from pushmirror.core.model import ChangeList
 from pushmirror.errors import UsageError
 from pushmirror.publisher.announcement import Announcement
 from pushmirror.publisher.detect.from_rsync import Detection, LogPart, detect
@@ -84,13 +83,14 @@ def publish(
     if whole_tree:
         announcement = _announce_whole(settings, tree, inspect_root(root, force=force))
     elif from_rsync is not None:
-        announcement = announce_list(settings, tree, _detect(root, from_rsync, force=force))
+        detection = _detect(root, from_rsync, force=force)
+        announcement = announce_list(settings, tree, detection)
+        if not detection:
+            note(f"{from_rsync}: nothing itemised is in it (rsync -i itemises changes), so nothing was announced")
+            return
     else:
         wanted = Wanted(_as_bytes(puts), _read_list(paths_from), _as_bytes(deletions), _as_bytes(directories))
         announcement = announce_list(settings, tree, inspect(root, wanted, force=force))
-    if announcement.changes == ChangeList():
-        note(f"{from_rsync}: nothing itemised is in it (rsync -i itemises changes), so nothing was announced")
-        return
     announced = commit(settings, announcement)
     if announced.whole and not whole_tree:
         note("this is more than a list may hold: the whole tree was announced")

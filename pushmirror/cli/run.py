@@ -12,7 +12,6 @@ import click
 
 from pushmirror.cli.publish import announce_list, commit, find_tree, note, wake_daemon
 from pushmirror.control.client import wake
-from pushmirror.core.model import ChangeList
 from pushmirror.errors import PushmirrorError
 from pushmirror.publisher.detect.from_rsync import detect
 from pushmirror.publisher.detect.run_arguments import parse_call
@@ -76,12 +75,11 @@ def _announce(settings: Glance, tree: str, root: Path, logs: RunLogs) -> bool:
     with logs.opened(root) as parts:
         found = detect(root, parts, force=False)
     announcement = announce_list(settings, tree, found)
-    something = found.changes != ChangeList()
-    if something:
+    if found:
         announced = commit(settings, announcement)
         extent = ", the whole tree: this is more than a list may hold" if announced.whole else ""
         note(f"{tree}: announced serial {announced.serial}{extent}")
     else:
         note(f"{tree}: nothing has changed, nothing was announced")
     logs.discard()
-    return something
+    return bool(found)

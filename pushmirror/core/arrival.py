@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pushmirror.core.output import Items, Notes
@@ -37,6 +37,29 @@ def judge_arrival(
         elif path not in items.present and path not in superseded and not lies_below(path, items.plain):
             missing.add(path)
     return Arrival(tuple(sorted(missing - incomplete)), tuple(sorted(incomplete)))
+
+
+def find_turned(listed: Iterable[TreePath], plain: frozenset[TreePath], items: Items) -> tuple[TreePath, ...]:
+    """Return which of the `listed` puts are directories at the upstream by now, though announced as `plain`.
+
+    A list says nothing of what is below such a path, here or there.
+    """
+    return tuple(sorted(path for path in plain.intersection(listed) if path in items.present - items.plain))
+
+
+def find_twins(items: Items, inodes: Mapping[TreePath, int]) -> tuple[TreePath, ...]:
+    """Return the names that a run brought as one file with others, its content included.
+
+    `inodes` are those of what came, as far as it has several names. rsync lists a file under all of them and sends it
+    later by one: when that was replaced in between, the others got the content of another file.
+    """
+    sent = {inodes[path] for path in items.transferred if path in inodes}
+    return tuple(sorted(path for path in items.relinked | items.transferred if inodes.get(path) in sent))
+
+
+def find_moved(listed: Iterable[TreePath], items: Items) -> tuple[TreePath, ...]:
+    """Return which of the `listed` paths a second run found other than the first, or not at all."""
+    return tuple(path for path in listed if path in items.changed or path not in items.present)
 
 
 def still_incomplete(

@@ -10,24 +10,33 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from pushmirror.core.model import ChangeList, Stamp
-from pushmirror.core.paths import TreePath, ancestors, lies_below, topmost
+from pushmirror.core.paths import TreePath, add_ancestors, ancestors, lies_below, topmost
 
 
 @dataclass
 class Merged:
-    """The sum of change lists so far. `replaced` are paths that were deleted and then put again, at or below."""
+    """The sum of change lists so far.
+
+    `replaced` are paths that were deleted and then put again, at or below. `plain` are those of `changed` that were no
+    directories when they were announced.
+    """
 
     changed: set[TreePath] = field(default_factory=set)
     deleted: set[TreePath] = field(default_factory=set)
     directories: set[TreePath] = field(default_factory=set)
     replaced: set[TreePath] = field(default_factory=set)
+    plain: set[TreePath] = field(default_factory=set)
     linked: dict[TreePath, TreePath] = field(default_factory=dict)
     stamps: dict[TreePath, Stamp] = field(default_factory=dict)
+    _above: set[TreePath] = field(default_factory=set)
+    """Everything that ever had a path of a list below it."""
 
     def add(self, newer: ChangeList) -> None:
         """Add the list of the next update."""
-        if newer.deleted:
-            self._delete(newer.deleted)
+        plain = set(plain_puts(newer))
+        add_ancestors(self._above, (*newer.changed, *newer.deleted, *newer.directories))
+        self._delete(set(newer.deleted))
+        self._take_place(plain)
         for path in newer.directories:
             self._put(path)
             self.directories.add(path)
@@ -36,20 +45,39 @@ class Merged:
             self.changed.add(path)
             self.linked.pop(path, None)
             self.stamps.pop(path, None)
+        self.plain |= plain
         self.stamps.update((stamp.path, stamp) for stamp in newer.stamps)
         self.linked.update(newer.linked)
 
-    def _delete(self, paths: tuple[TreePath, ...]) -> None:
-        gone = set(paths)
-        for kept in (self.changed, self.deleted, self.directories, self.replaced):
-            kept.difference_update([path for path in kept if path in gone or lies_below(path, gone)])
+    def _delete(self, gone: set[TreePath]) -> None:
+        self._forget_below(gone)
+        for kept in (self.changed, self.directories, self.replaced, self.plain):
+            kept.difference_update(gone)
         self.deleted |= gone
 
+    def _take_place(self, plain: set[TreePath]) -> None:
+        """Whatever was a directory where a file or link is put now went with all that was in it."""
+        self._forget_below(plain)
+        for kept in (self.deleted, self.directories, self.replaced, self.plain):
+            kept.difference_update(plain)
+
+    def _forget_below(self, paths: set[TreePath]) -> None:
+        if self._above.isdisjoint(paths):
+            return  # as for nearly every list: otherwise ten thousand of them would cost that many looks at everything
+        for kept in (self.changed, self.deleted, self.directories, self.replaced, self.plain):
+            kept.difference_update([path for path in kept if lies_below(path, paths)])
+
     def _put(self, path: TreePath) -> None:
+        if not (self.deleted or self.plain):
+            return
         for candidate in (path, *ancestors(path)):
             if candidate in self.deleted:
                 self.deleted.remove(candidate)
                 self.replaced.add(candidate)
+            if candidate in self.plain:
+                # A directory again, and what was in it before the file or link is in no list.
+                self.plain.remove(candidate)
+                self.directories.add(candidate)
 
 
 def merge(lists: Iterable[ChangeList]) -> Merged:
@@ -67,7 +95,7 @@ def settle(merged: Merged, is_directory: Callable[[TreePath], bool]) -> ChangeLi
     (`is_directory`, without following links), because old content below it has to go; elsewhere its puts suffice, as
     long as there are any: a later update may have deleted them, but not what they stand in.
     """
-    put_in = {above for path in merged.changed | merged.directories for above in (path, *ancestors(path))}
+    put_in = {*merged.changed, *merged.directories, *_all_above(merged.changed | merged.directories)}
     recursive = merged.directories | {path for path in merged.replaced if path not in put_in or is_directory(path)}
     directories = topmost(recursive)
     covered = set(directories)
@@ -78,5 +106,29 @@ def settle(merged: Merged, is_directory: Callable[[TreePath], bool]) -> ChangeLi
         deleted=tuple(sorted(p for p in topmost(merged.deleted) if not lies_below(p, covered))),
         directories=directories,
         linked=tuple(sorted(pair for pair in merged.linked.items() if pair[0] in put or lies_below(pair[0], covered))),
+        bare=find_bare(put - merged.plain, (*changed, *directories)),
         stamps=tuple(sorted(stamp for path, stamp in merged.stamps.items() if path in put)),
     )
+
+
+def find_bare(directories: Iterable[TreePath], put: Iterable[TreePath]) -> tuple[TreePath, ...]:
+    """Return those of the changed `directories` below which nothing is `put`: a list has to say what they are."""
+    return tuple(sorted(set(directories) - _all_above(put)))
+
+
+def told_directories(changes: ChangeList) -> set[TreePath]:
+    """Return the paths that were directories when `changes` was announced: it says so, or has something below them."""
+    there = (*changes.changed, *changes.directories, *(sibling for _, sibling in changes.linked))
+    return {*changes.bare, *changes.directories, *_all_above(there)}
+
+
+def plain_puts(changes: ChangeList) -> tuple[TreePath, ...]:
+    """Return the changed paths that were no directories when `changes` was announced."""
+    told = told_directories(changes)
+    return tuple(path for path in changes.changed if path not in told)
+
+
+def _all_above(paths: Iterable[TreePath]) -> set[TreePath]:
+    found: set[TreePath] = set()
+    add_ancestors(found, paths)
+    return found

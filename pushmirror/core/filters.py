@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from pushmirror.core.changes import find_bare, told_directories
 from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, ancestors, lies_below
 from pushmirror.core.patterns import Pattern, matches_any
@@ -91,10 +92,8 @@ class _Walk:
 def filter_changes(changes: ChangeList, rules: Rules, is_directory: Callable[[TreePath], bool]) -> ChangeList:
     """Return what is left of `changes`: an empty list when all of it is hidden.
 
-    A change list does not tell directories from the rest, and ``debug/`` hides the one and not the other. A put with
-    other puts below it is a directory; for the rest of `undecided_puts` and for deletions `is_directory` is asked. For
-    a put only the upstream knows; whoever does not should answer no, since a directory too many does no harm until the
-    next full sync and a missing file does. For a deletion the mirror's own disk knows, without following links.
+    ``debug/`` hides a directory and nothing else of that name. Of puts the list tells what they are; about deletions
+    `is_directory` is asked, which the mirror's own disk answers, without following links.
 
     A put whose settled name is hidden is no longer linked to it. Directories to be synced recursively stay with what is
     hidden in them: their runs are given `rsync_arguments`. A directory that is deleted goes with what is hidden in it.
@@ -102,16 +101,18 @@ def filter_changes(changes: ChangeList, rules: Rules, is_directory: Callable[[Tr
     if not rules:
         return changes
     walk = _Walk(rules)
+    told = told_directories(changes)
 
-    def keeps(path: TreePath, verdict: bool | None) -> bool:
+    def keeps(path: TreePath) -> bool:
+        verdict = walk.verdict(path)
         return not (rules.excludes(path, is_directory=is_directory(path)) if verdict is None else verdict)
 
-    changed = tuple(path for path, verdict in _judge_puts(changes, walk).items() if keeps(path, verdict))
+    changed = tuple(path for path in changes.changed if not walk.hides(path, path in told))
     directories = tuple(path for path in changes.directories if not walk.hides(path, True))
     put, covered = set(changed), set(directories)
     return ChangeList(
         changed=changed,
-        deleted=tuple(path for path in changes.deleted if keeps(path, walk.verdict(path))),
+        deleted=tuple(filter(keeps, changes.deleted)),
         directories=directories,
         linked=tuple(
             (path, sibling)
@@ -119,31 +120,9 @@ def filter_changes(changes: ChangeList, rules: Rules, is_directory: Callable[[Tr
             if (path in put or (lies_below(path, covered) and not walk.hides(path, False)))
             and not walk.hides(sibling, False)
         ),
+        bare=find_bare(put & told, (*changed, *directories)),
+        stamps=tuple(stamp for stamp in changes.stamps if stamp.path in put),
     )
-
-
-def undecided_puts(changes: ChangeList, rules: Rules) -> tuple[TreePath, ...]:
-    """Return the puts that are hidden or not by what they are, a directory or something else, where the list does not
-    tell. There are few of them; an rsync run that lists them, without filters, finds out what they are upstream."""
-    if not rules.tells_kinds:
-        return ()
-    return tuple(path for path, verdict in _judge_puts(changes, _Walk(rules)).items() if verdict is None)
-
-
-def _judge_puts(changes: ChangeList, walk: _Walk) -> dict[TreePath, bool | None]:
-    """Return for each put whether it is left out; None where that depends on what it is and the list does not tell."""
-    verdicts = {path: walk.verdict(path) for path in changes.changed}
-    turning = [path for path, verdict in verdicts.items() if verdict is None]
-    if turning:
-        told = _directories_of(changes)
-        verdicts.update((path, walk.rules.excludes(path, is_directory=True)) for path in turning if path in told)
-    return verdicts
-
-
-def _directories_of(changes: ChangeList) -> set[TreePath]:
-    """Return the paths that must be directories, since something that is there now lies below them."""
-    there = {*changes.changed, *changes.directories, *(sibling for _, sibling in changes.linked)}
-    return {above for path in there for above in ancestors(path)}
 
 
 def rsync_arguments(rules: Rules) -> tuple[str, ...]:

@@ -45,6 +45,10 @@ class Itemised:
 
     deleted: bool
     readings: tuple[Reading, ...]
+    directory: bool = False
+    """What was put is a directory."""
+    linked: bool = False
+    """What was put is another name of something that was there."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def _read_line(line: bytes, separated: bool) -> Itemised | None:
     if match is None or _UNCHANGED.match(line):
         return None
     readings = _separate(match[2]) if separated else _divide(match[1], match[2])
-    return Itemised(False, readings)
+    return Itemised(False, readings, directory=match[1][1:2] == b"d", linked=match[1][:1] == b"h")
 
 
 def _separate(text: bytes) -> tuple[Reading, ...]:

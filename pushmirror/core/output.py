@@ -6,15 +6,22 @@ Names are bytes; rsync writes an unprintable byte as ``\\#ooo``.
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pushmirror.core.model import Stamp
 from pushmirror.core.paths import TreePath
 from pushmirror.core.source import Source
 
 ITEM = re.compile(rb"([<>ch.][fdLDS][^ ]{9}|[<>ch.][fdLDS] {9}) (.+)", re.DOTALL)
 DELETION = re.compile(rb"\*deleting   (.+)", re.DOTALL)
+_LISTED = re.compile(
+    rb"-[-a-zA-Z]{9}[.+@]? +([0-9]+) ([0-9]{4})/([0-9]{2})/([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) (.+)", re.DOTALL
+)
+"""A plain file as ``--list-only`` prints it, in universal time."""
+_NANOSECONDS = 10**9
 _ESCAPE = re.compile(rb"\\#([0-3][0-7]{2})")
 _STATISTIC = re.compile(rb"(Number of files|Total transferred file size|Total bytes received): ([0-9]+)")
 _IGNORED = re.compile(rb'(?:ignoring unsafe symlink "(.*)" -> ".*"|skipping non-regular file "(.*)")', re.DOTALL)
@@ -40,6 +47,7 @@ _HARMLESS = re.compile(
 )
 _MAX_ERRORS = 20
 _DIRECTORY = 0x64
+_RETIMED = re.compile(rb"\.d\.\.[tT]\.+")
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,14 @@ class Items:
     """Those of `present` that are not directories."""
     changed: frozenset[TreePath] = frozenset()
     """Those of `present` that differ here in anything."""
+    linked: frozenset[TreePath] = frozenset()
+    """Those of `present` that are, or become, another name of something."""
     relinked: frozenset[TreePath] = frozenset()
-    """Those of `changed` that become another name of something."""
+    """Those of `linked` that are in `changed`. A file that has to be linked and needs nothing else is not."""
+    transferred: frozenset[TreePath] = frozenset()
+    """Those of `changed` whose content was transferred."""
+    retimed: frozenset[TreePath] = frozenset()
+    """Directories of `changed` that differ in nothing but their time."""
     new_directories: frozenset[TreePath] = frozenset()
     created: int = 0
     brought: int = 0
@@ -63,6 +77,8 @@ class Items:
     """Entries of the upstream's file list, its root not counted."""
     transferred_bytes: int = 0
     received_bytes: int = 0
+    listed: tuple[Stamp, ...] = ()
+    """Files that were only listed (``--list-only``), with their times in whole seconds."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +103,15 @@ class _Counted:
     present: set[TreePath] = field(default_factory=set)
     plain: set[TreePath] = field(default_factory=set)
     changed: set[TreePath] = field(default_factory=set)
+    linked: set[TreePath] = field(default_factory=set)
     relinked: set[TreePath] = field(default_factory=set)
+    transferred: set[TreePath] = field(default_factory=set)
+    retimed: set[TreePath] = field(default_factory=set)
     new_directories: set[TreePath] = field(default_factory=set)
     deleted: list[TreePath] = field(default_factory=list)
     created: int = 0
     brought: int = 0
+    listed: list[Stamp] = field(default_factory=list)
     statistics: dict[bytes, int] = field(default_factory=dict)
 
     def take(self, line: bytes) -> None:
@@ -105,6 +125,9 @@ class _Counted:
             path = TreePath(unescape(match[1] or match[2]))
             self.present.add(path)
             self.plain.add(path)
+        elif match := _LISTED.fullmatch(line):
+            at_s = calendar.timegm(tuple(map(int, match.groups()[1:7])))
+            self.listed.append(Stamp(TreePath(unescape(match[8])), int(match[1]), at_s * _NANOSECONDS))
 
     def _take_item(self, code: bytes, name: bytes) -> None:
         path = TreePath(name.removesuffix(b"/"))
@@ -115,10 +138,16 @@ class _Counted:
             self.new_directories.add(path)
         if code[2:3] == b"+":
             self.created += 1
+        if code.startswith(b"h"):
+            self.linked.add(path)
         if code[2:] != b" " * 9:
             self.changed.add(path)
             if code.startswith(b"h"):
                 self.relinked.add(path)
+            elif code.startswith((b">", b"<")):
+                self.transferred.add(path)
+            if _RETIMED.fullmatch(code):
+                self.retimed.add(path)
             self.brought += code[:1] != b"."
 
 
@@ -139,7 +168,10 @@ def parse_items(lines: Iterable[bytes]) -> Items:
         present=frozenset(counted.present),
         plain=frozenset(counted.plain),
         changed=frozenset(counted.changed),
+        linked=frozenset(counted.linked),
         relinked=frozenset(counted.relinked),
+        transferred=frozenset(counted.transferred),
+        retimed=frozenset(counted.retimed),
         new_directories=frozenset(counted.new_directories),
         created=counted.created,
         brought=counted.brought,
@@ -147,6 +179,7 @@ def parse_items(lines: Iterable[bytes]) -> Items:
         entries=None if files is None else max(0, files - 1),
         transferred_bytes=counted.statistics.get(b"Total transferred file size", 0),
         received_bytes=counted.statistics.get(b"Total bytes received", 0),
+        listed=tuple(counted.listed),
     )
 
 

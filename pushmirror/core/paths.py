@@ -93,6 +93,18 @@ def ancestors(path: bytes) -> Iterator[TreePath]:
         end = path.rfind(b"/", 0, end)
 
 
+def add_ancestors(found: set[TreePath], paths: Iterable[bytes]) -> None:
+    """Add the directories above `paths` to `found`, in which nothing is but what was added like this.
+
+    So most paths cost one look: what is above a directory that was found has been found with it.
+    """
+    for path in paths:
+        for above in ancestors(path):
+            if above in found:
+                break
+            found.add(above)
+
+
 def lies_below(path: bytes, directories: frozenset[TreePath] | set[TreePath]) -> bool:
     """Tell whether `path` is strictly below one of `directories`."""
     return any(above in directories for above in ancestors(path))

@@ -46,6 +46,12 @@ def make(reactor):
     reactor.callLater(0.3, lambda: (print("prepared", flush=True), service.ready.callback(None)))
     return service
 """
+TIMERS = """
+import time
+def make(reactor):
+    print("steady" if abs(reactor.seconds() - time.monotonic()) < 1 else "settable", flush=True)
+    return Plain(reactor)
+"""
 NEVER_READY = """
 def make(reactor):
     service = Plain(reactor)
@@ -141,6 +147,13 @@ def test_ready_waits_for_the_service(launch: Launch, manager: socket.socket) -> 
     program = launch(SLOW_START)
     assert manager.recv(100) == b"READY=1"
     assert plain_lines(program) == ["started", "prepared"]
+
+
+def test_timers_go_by_a_clock_that_nobody_can_set(launch: Launch, manager: socket.socket) -> None:
+    """Otherwise a clock that is set back by a day would stop everything for a day."""
+    program = launch(TIMERS)
+    assert manager.recv(100) == b"READY=1"
+    assert plain_lines(program) == ["steady", "started"]
 
 
 def test_a_stop_before_it_was_ready(launch: Launch, manager: socket.socket) -> None:

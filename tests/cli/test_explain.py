@@ -188,6 +188,19 @@ def test_a_whole_tree(settings: Path, key: PrivateKey) -> None:
     assert [stage for stage, _ in stages(answer)] == ["whole", "surplus"]
 
 
+def test_several_sources_are_told_with_what_makes_each_of_them_usable(settings: Path, key: PrivateKey) -> None:
+    """The commands are those for the first; which one a job will read from nobody can know without asking."""
+    document = yaml.safe_load(settings.read_text())
+    tree = document["trees"][TREE]
+    tree["sources"] = [{"url": "rsync://b.example.org/m/", "marker": "x"}, tree.pop("source")]
+    settings.write_text(yaml.safe_dump(document))
+    answer = explain(settings, sign(key, UPDATED, update_msg()))
+    notes = " ".join(answer["notes"])
+    assert "source 1: rsync://b.example.org/m/, if its x is the origin's, and not for deletions" in notes
+    assert f"source 2: {SOURCE}, the origin's own" in notes
+    assert "rsync://b.example.org/m/" in answer["commands"][0]["arguments"]
+
+
 def test_a_list_that_is_fetched(settings: Path, key: PrivateKey, tmp_path: Path) -> None:
     """A list that does not travel in the message is told with where it is; given as a file it is explained."""
     make_ledger(settings, serial=11).close()

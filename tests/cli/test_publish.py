@@ -33,9 +33,16 @@ def announced(publisher: Publisher) -> list[Update]:
     return [parse_update(parse_object(row.signed, max_bytes=1 << 20)["msg"]) for row in rows]
 
 
-def changes(*changed: bytes, deleted: tuple[bytes, ...] = (), directories: tuple[bytes, ...] = ()) -> ChangeList:
-    put, gone, recursive = (tuple(map(TreePath, sorted(paths))) for paths in (changed, deleted, directories))
-    return ChangeList(put, gone, recursive)
+def changes(
+    *changed: bytes,
+    deleted: tuple[bytes, ...] = (),
+    directories: tuple[bytes, ...] = (),
+    bare: tuple[bytes, ...] = (),
+) -> ChangeList:
+    put, gone, recursive, alone = (
+        tuple(map(TreePath, sorted(paths))) for paths in (changed, deleted, directories, bare)
+    )
+    return ChangeList(put, gone, recursive, bare=alone)
 
 
 def test_it_prints_the_bare_serial(publisher: Publisher) -> None:
@@ -50,7 +57,7 @@ def test_it_prints_the_bare_serial(publisher: Publisher) -> None:
     ("arguments", "stdin", "expected"),
     [
         (["--path", "pool/a.deb", "--path", "./latest"], b"", changes(b"pool/a.deb", b"latest")),
-        (["--path", "pool/", "--delete", "old"], b"", changes(b"pool", deleted=(b"old",))),
+        (["--path", "pool/", "--delete", "old"], b"", changes(b"pool", deleted=(b"old",), bare=(b"pool",))),
         (["--directory", "pool"], b"", changes(directories=(b"pool",))),
         (["--paths-from", "-"], b".\n./pool\n./pool/a.deb\n", changes(b"pool", b"pool/a.deb")),
         (["--paths-from", "-"], b"new\nline\0-rf\0", changes(b"new\nline", b"-rf")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def test_the_settings_say_what_is_passed_over(publisher: Publisher) -> None:
     text = publisher.config.read_text()
     publisher.config.write_text(text.replace("max_clients: 20", 'detect: {exclude: ["*.tmp"]}'))
     publisher.publish("debian", "--scan")
+    before = publisher.tree.stat()
     (publisher.tree / "hidden.tmp").touch()
+    os.utime(publisher.tree, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert publisher.publish("debian", "--scan").stdout == b""
 
 
@@ -126,4 +129,10 @@ def test_the_daemon_stops_cleanly_while_it_detects(publisher: Publisher) -> None
         assert daemon.wait() == 0
     assert "CRITICAL" not in daemon.log_text() and "Traceback" not in daemon.log_text()
     left = sorted(path.name for path in publisher.state_dir.iterdir())
-    assert left == ["index-debian.lock", "index-debian.sqlite", "journal.sqlite", "publisher.lock"]
+    assert left == [
+        "index-debian.lock",
+        "index-debian.sqlite",
+        "journal.sqlite",
+        "journal.sqlite.epoch",
+        "publisher.lock",
+    ]

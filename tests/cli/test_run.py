@@ -126,6 +126,15 @@ def test_attributes_alone_are_announced(place: Place) -> None:
     assert place.lists()[-1] == ((b"pool/a.deb",), ())
 
 
+def test_the_time_of_the_root_is_announced_by_itself(place: Place) -> None:
+    """A run that changed nothing else makes an update without paths."""
+    place.run("rsync", "-rt", place.from_, place.into)
+    os.utime(place.from_, ns=(10**18, 10**18))
+    done = place.run("rsync", "-rt", place.from_, place.into)
+    assert b"announced serial 2" in done.stderr
+    assert place.lists()[-1] == ((), ())
+
+
 def test_odd_names_arrive(place: Place) -> None:
     """Names with newlines, arrows and bytes that are no text are announced as those very bytes."""
     for name in ODD_NAMES:

@@ -54,7 +54,8 @@ def change_lists(draw: st.DrawFn) -> ChangeList:
     linked = (
         draw(st.sets(st.tuples(st.sampled_from(listed["changed"]), paths), max_size=4)) if listed["changed"] else ()
     )
-    return ChangeList(**listed, linked=tuple(sorted(linked)))
+    bare = tuple(path for path in listed["changed"] if draw(st.booleans()))
+    return ChangeList(**listed, linked=tuple(sorted(linked)), bare=bare)
 
 
 @st.composite

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushmirror.core.arrival import Arrival, judge_arrival, reliable_surplus, still_incomplete
+from pushmirror.core.arrival import (
+    Arrival,
+    find_moved,
+    find_turned,
+    find_twins,
+    judge_arrival,
+    reliable_surplus,
+    still_incomplete,
+)
 from pushmirror.core.output import Items, Notes
 from pushmirror.core.paths import TreePath
 from tests.core.strategies import paths
@@ -62,6 +70,27 @@ def test_what_stands_above_may_be_put_by_another_stage(announced: str, missing: 
     notes = Notes(superseded=frozenset(tree_paths("d/a")))
     arrival = judge_arrival(tree_paths("d/a"), make_items(), notes, frozenset(tree_paths(announced)))
     assert arrival == Arrival(tree_paths(*missing))
+
+
+def test_what_turned_out_to_be_a_directory() -> None:
+    """A put that was announced as a file and is itemised as a directory, as far as this run was for it."""
+    items, plain = make_items(("a", "b"), ("c", "d", "e")), frozenset(tree_paths("a", "c", "e", "x"))
+    assert find_turned(tree_paths("e", "d", "a", "x"), plain, items) == tree_paths("e")
+
+
+def test_which_names_came_as_one_file() -> None:
+    """Those that share the inode of one whose content came; not what was linked to a file that was there."""
+    a, b, c, d, e = tree_paths("a", "b", "c", "d", "e")
+    items = Items(transferred=frozenset({b, e}), relinked=frozenset({a, c, d}))
+    assert find_twins(items, {a: 1, b: 1, c: 2, d: 1}) == (a, b, d)
+    assert find_twins(items, {c: 2}) == ()
+    assert find_twins(Items(transferred=frozenset({a, b})), {}) == ()
+
+
+def test_what_moved_between_two_runs() -> None:
+    """What the second one found changed, and what it did not find."""
+    a, b, c = tree_paths("a", "b", "c")
+    assert find_moved((a, b, c), Items(present=frozenset({a, b}), changed=frozenset({b}))) == (b, c)
 
 
 path_sets = st.frozensets(paths, max_size=5)

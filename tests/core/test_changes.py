@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pushmirror.core.changes import Merged, merge, settle
 from pushmirror.core.lists import format_changes, parse_changes
 from pushmirror.core.model import ChangeList
-from pushmirror.core.paths import TreePath, lies_below
+from pushmirror.core.paths import TreePath, ancestors, lies_below
 from tests.core.strategies import change_lists
 from tests.core.tree_model import Entry, Style, Tree, announce, below, bring, delete, is_plain, place, remove
 
@@ -36,6 +36,11 @@ def recursive(*names: str) -> ChangeList:
     return ChangeList(directories=tree_paths(*names))
 
 
+def folder(name: str, *, deleted: str = "") -> ChangeList:
+    """Return the list of an update that put a directory by itself."""
+    return ChangeList(tree_paths(name), tree_paths(deleted) if deleted else (), bare=tree_paths(name))
+
+
 D = tree_paths("d")[0]
 
 # The updates, the directories that the mirror has, and the list of the job.
@@ -55,7 +60,19 @@ TABLE: dict[str, tuple[list[ChangeList], set[str], ChangeList]] = {
     "a put into a deleted directory": ([gone("d"), put("d/a")], {"d"}, recursive("d")),
     "the same where the mirror has none": ([gone("d"), put("d/a")], set(), put("d/a")),
     "far below": ([gone("d"), put("d/x/y/z")], {"d", "d/x"}, recursive("d")),
-    "a file for a directory": ([gone("d"), put("d")], {"d"}, recursive("d")),
+    "a file for a directory": ([gone("d"), put("d")], {"d"}, put("d")),
+    "the same in one word": ([put("d/a", "d/b"), put("d")], {"d"}, put("d")),
+    "the deletions below go with it": ([gone("d/a"), recursive("d/b"), put("d")], {"d", "d/b"}, put("d")),
+    "the recursive sync of it as well": ([recursive("d"), put("d")], {"d"}, put("d")),
+    "a file and a directory again": ([put("d/a"), put("d"), put("d", "d/b")], {"d"}, recursive("d")),
+    "a directory that is empty": ([put("d"), folder("d")], {"d"}, recursive("d")),
+    "a directory that the mirror does not have yet": ([put("d"), put("d/b")], set(), recursive("d")),
+    "a file, a directory, a file": ([put("d"), put("d/b"), put("d")], {"d"}, put("d")),
+    "a file, a directory, nothing": ([put("d"), put("d/b"), gone("d")], {"d"}, gone("d")),
+    "the attributes of a directory": ([put("d/a"), folder("d")], {"d"}, put("d", "d/a")),
+    "the attributes alone": ([folder("d")], {"d"}, folder("d")),
+    "and a deletion in it": ([ChangeList((D,), tree_paths("d/a"), bare=(D,))], {"d"}, folder("d", deleted="d/a")),
+    "a file with nothing but longer names beside it": ([put("d-e", "da"), put("d")], set(), put("d", "d-e", "da")),
     "in one update": ([ChangeList(tree_paths("d/a"), (D,))], {"d"}, recursive("d")),
     "a recursive sync below a deletion": ([gone("d"), recursive("d/x")], {"d"}, recursive("d")),
     "deleted, put, deleted": ([gone("d"), put("d/a"), gone("d")], {"d"}, gone("d")),
@@ -108,6 +125,7 @@ def test_a_settled_list_is_in_order(lists: list[ChangeList], all_directories: bo
     found = settle(merge(lists), lambda path: all_directories)
     assert parse_changes(format_changes(found)) == found
     directories = set(found.directories)
+    assert not {*found.bare} & {above for path in found.changed for above in ancestors(path)}
     for paths in (found.changed, found.deleted, found.directories):
         assert not any(lies_below(path, directories) for path in paths)
     assert not directories & {*found.changed, *found.deleted}
@@ -149,7 +167,11 @@ class Step:
 
 edits = st.builds(Edit, model_paths, st.none() | entries)
 styles = st.builds(
-    Style, parents_alone=st.booleans(), anew=st.none() | model_paths, recursive=st.none() | st.none() | model_paths
+    Style,
+    parents_alone=st.booleans(),
+    anew=st.none() | model_paths,
+    kinds_untold=st.booleans(),
+    recursive=st.none() | st.none() | model_paths,
 )
 steps = st.builds(
     Step,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pushmirror.core.filters import Rules, filter_changes, rsync_arguments, undecided_puts
-from pushmirror.core.model import ChangeList
+from pushmirror.core.filters import Rules, filter_changes, rsync_arguments
+from pushmirror.core.model import ChangeList, Stamp
 from pushmirror.core.paths import MAX_PATH_BYTES, TreePath
 from pushmirror.core.patterns import parse_pattern
 
@@ -64,7 +64,6 @@ def test_without_excludes_nothing_is_done() -> None:
         assert not empty
         assert empty.digest == ""
         assert filter_changes(changes, empty, never_asked) is changes
-        assert undecided_puts(changes, empty) == ()
 
 
 def test_a_list_is_filtered_in_all_its_parts() -> None:
@@ -101,31 +100,31 @@ def test_a_hidden_directory_hides_each_of_many_paths_below_it() -> None:
 def test_a_put_with_puts_below_it_is_a_directory() -> None:
     """Nobody is asked about a path that the list itself shows to be a directory."""
     changes = ChangeList(changed=listed("debug debug/a"), directories=listed("os/debug/sub"))
-    assert undecided_puts(changes, rules("debug/")) == ()
     assert filter_changes(changes, rules("debug/"), never_asked) == ChangeList()
 
 
 @pytest.mark.parametrize("pattern", ["debug/", "debug/***"])
-def test_a_lone_put_is_asked_about_when_its_kind_decides(pattern: str) -> None:
-    """A path that is hidden as a directory only is asked about, and no other path is."""
-    changes = ChangeList(changed=listed("a debug os/debug x/debug/y"))
-    given = rules(pattern)
-    assert undecided_puts(changes, given) == listed("debug os/debug")
-    asked: list[TreePath] = []
-
-    def answer(path: TreePath) -> bool:
-        asked.append(path)
-        return path == b"debug"
-
-    assert filter_changes(changes, given, answer).changed == listed("a os/debug")
-    assert asked == list(listed("debug os/debug"))
+def test_a_lone_put_is_what_the_list_says(pattern: str) -> None:
+    """Of two paths that are hidden as directories only, the one that is listed as such is, and nobody is asked."""
+    changes = ChangeList(changed=listed("a b debug os/debug x/debug/y"), bare=listed("b debug"))
+    assert filter_changes(changes, rules(pattern), never_asked) == ChangeList(
+        changed=listed("a b os/debug"), bare=listed("b")
+    )
 
 
 def test_directories_that_are_included_as_such() -> None:
-    """The answer counts the other way round where directories are included and the rest is not."""
-    given = rules("*", "*/")
-    changes = ChangeList(changed=listed("a b"))
-    assert filter_changes(changes, given, directories("b")).changed == listed("b")
+    """What a path is counts the other way round where directories are included and the rest is not."""
+    changes = ChangeList(changed=listed("a b"), bare=listed("b"))
+    assert filter_changes(changes, rules("*", "*/"), never_asked) == ChangeList(changed=listed("b"), bare=listed("b"))
+
+
+def test_a_directory_whose_content_is_hidden_remains_one() -> None:
+    """It has no put below it any more that would tell, so the filtered list says it; stamps stay with their paths."""
+    stamps = Stamp(listed("d/b")[0], 1, 2), Stamp(listed("e")[0], 3, 4)
+    changes = ChangeList(changed=listed("d d/b e"), stamps=stamps)
+    assert filter_changes(changes, rules("b"), never_asked) == ChangeList(
+        changed=listed("d e"), bare=listed("d"), stamps=stamps[1:]
+    )
 
 
 def test_a_deletion_goes_by_what_the_mirror_has() -> None:

@@ -206,8 +206,10 @@ def test_rules_hide_what_rsync_leaves_out(base: Path, data: st.DataObject) -> No
     rules = data.draw(rules_for(tree))
     (brought,) = brought_from(tree, base, rsync_arguments(rules))
     assert visible(tree, rules) == brought
-    filtered = filter_changes(ChangeList(changed=tuple(tree)), rules, lambda path: tree[path])
-    assert filtered == ChangeList(changed=tuple(sorted(brought)))
+    folders = tuple(path for path in tree if tree[path])
+    filtered = filter_changes(ChangeList(changed=tuple(tree), bare=folders), rules, lambda path: False)
+    assert filtered.changed == tuple(sorted(brought))
+    assert set(filtered.bare) <= set(folders)
 
 
 @SOME

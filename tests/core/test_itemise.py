@@ -15,8 +15,8 @@ def read(*lines: bytes, separated: bool = False) -> list[Itemised]:
     return list(read_log((line + b"\n" for line in lines), separated=separated))
 
 
-def put(*readings: Reading) -> Itemised:
-    return Itemised(False, readings)
+def put(*readings: Reading, directory: bool = False, linked: bool = False) -> Itemised:
+    return Itemised(False, readings, directory, linked)
 
 
 def escape(name: bytes) -> bytes:
@@ -47,7 +47,9 @@ def escape(name: bytes) -> bytes:
 )
 def test_a_put_has_one_name(line: bytes, name: bytes) -> None:
     """What is new, updated or changed in attributes is a put of that name, whatever its type."""
-    assert read(line)[0].readings[-1] == Reading(name)
+    (item,) = read(line)
+    assert item.readings[-1] == Reading(name)
+    assert item.directory == line.endswith(b"/")
     assert not read(line)[0].deleted
 
 
@@ -118,18 +120,20 @@ def test_a_symlink_has_a_reading_for_every_arrow() -> None:
 
 def test_a_hardlink_has_a_reading_for_every_double_arrow() -> None:
     """A hardlink of a file reads only double arrows, one of a symlink both kinds."""
-    assert read(b"hf+++++++++ a -> b => c") == [put(Reading(b"a -> b", other=b"c"), Reading(b"a -> b => c"))]
+    assert read(b"hf+++++++++ a -> b => c") == [
+        put(Reading(b"a -> b", other=b"c"), Reading(b"a -> b => c"), linked=True)
+    ]
     assert read(b"hL+++++++++ a -> b => c") == [
-        put(Reading(b"a", target=b"b => c"), Reading(b"a -> b", other=b"c"), Reading(b"a -> b => c"))
+        put(Reading(b"a", target=b"b => c"), Reading(b"a -> b", other=b"c"), Reading(b"a -> b => c"), linked=True)
     ]
 
 
 def test_our_own_format_has_one_reading() -> None:
     """Two slashes end the name, whatever arrows are before and behind them."""
     assert read(b"cL+++++++++ a -> b// -> c -> d//e", separated=True) == [put(Reading(b"a -> b", target=b"c -> d//e"))]
-    assert read(b"hf+++++++++ a => b// => c", separated=True) == [put(Reading(b"a => b", other=b"c"))]
+    assert read(b"hf+++++++++ a => b// => c", separated=True) == [put(Reading(b"a => b", other=b"c"), linked=True)]
     assert read(b"cd+++++++++ d///", b".d..t...... .///", b"cd+++++++++ /r/s///", separated=True) == [
-        put(Reading(b"d")), put(Reading(b".")), put(Reading(b"/r/s"))
+        put(Reading(name), directory=True) for name in (b"d", b".", b"/r/s")
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushmirror.core.model import Stamp
 from pushmirror.core.output import Items, Notes, parse_items, parse_notes, printable, unescape
 from pushmirror.core.paths import TreePath
 from pushmirror.core.source import Source
@@ -64,7 +65,10 @@ def test_item(line: bytes, expected: tuple[bytes, bool, bool, bool]) -> None:
         present=path_set(path),
         plain=path_set(path) if plain else frozenset(),
         changed=path_set(path) if line[2:11].strip() else frozenset(),
+        linked=path_set(path) if line.startswith(b"h") else frozenset(),
         relinked=path_set(path) if line[2:11].strip() and line.startswith(b"h") else frozenset(),
+        transferred=path_set(path) if line.startswith((b">", b"<")) else frozenset(),
+        retimed=path_set(path) if line.startswith((b".d..t...... ", b".d..T...... ")) else frozenset(),
         new_directories=path_set(path) if line.startswith(b"cd") else frozenset(),
         created=int(created),
         brought=int(brought),
@@ -158,6 +162,21 @@ def test_statistics_of_nothing() -> None:
 def test_other_lines(line: bytes) -> None:
     """A line of another form says nothing."""
     assert parse_items([line]) == Items()
+
+
+def test_files_that_were_only_listed() -> None:
+    """Size and time of plain files, in universal time; folders, links and what is no listing are passed over."""
+    lines = [
+        b"drwxr-xr-x           4096 2026/11/22 16:52:46 project",
+        b"-rw-r--r--              3 2026/11/22 16:52:46 project/trace/x y",
+        b"-rwsr-xr-t+   12345678901 1970/01/01 00:00:01 \\#012",
+        b"lrwxrwxrwx              3 2026/11/22 16:52:46 link -> target",
+        b"-rw-r--r--              3 2026/11/22 16:52 short",
+    ]
+    assert parse_items(lines).listed == (
+        Stamp(TreePath(b"project/trace/x y"), 3, 1_795_366_366 * 10**9),
+        Stamp(TreePath(b"\n"), 12_345_678_901, 10**9),
+    )
 
 
 def test_all_together() -> None:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from pushmirror.core.paths import (
     MAX_PART_BYTES,
     MAX_PATH_BYTES,
+    RESERVED_PARTS,
     TreePath,
+    add_ancestors,
     ancestors,
     format_text,
     lies_below,
@@ -105,7 +107,7 @@ def test_longest_path() -> None:
 path_soup = st.lists(st.sampled_from([b"a", b".", b"..", b"/", b"-", b"\0", b"\xff", b" "]), max_size=8).map(b"".join)
 
 
-@given(path_soup | st.binary(max_size=12))
+@given((path_soup | st.binary(max_size=12)).filter(lambda raw: RESERVED_PARTS.isdisjoint(raw.split(b"/"))))
 @example(b"..")
 @example(b"a/../../b")
 def test_trust_accepts_exactly_normal_relative_paths(raw: bytes) -> None:
@@ -179,6 +181,15 @@ def test_ancestors(path: TreePath) -> None:
         expected.append(above)
         above = posixpath.dirname(above)
     assert list(ancestors(path)) == expected
+
+
+@given(st.lists(st.lists(paths, max_size=5), max_size=3))
+def test_ancestors_of_many(several: list[list[TreePath]]) -> None:
+    """All directories above all paths, however the paths come."""
+    found: set[TreePath] = set()
+    for some in several:
+        add_ancestors(found, some)
+    assert found == {above for some in several for path in some for above in ancestors(path)}
 
 
 def is_below(path: bytes, directory: bytes) -> bool:

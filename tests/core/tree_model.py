@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pushmirror.core.changes import find_bare, plain_puts
 from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, ancestors, lies_below, topmost
 
@@ -55,6 +56,8 @@ class Style:
     """New directories are left out where something below them is named."""
     anew: TreePath | None = None
     """This directory is announced as deleted, and everything that it holds as put."""
+    kinds_untold: bool = False
+    """The list does not say which paths are directories."""
     recursive: TreePath | None = None
     """This directory is announced as one to be synced recursively, and nothing below it by itself."""
 
@@ -62,11 +65,11 @@ class Style:
 def announce(before: Tree, after: Tree, style: Style) -> ChangeList:
     """Return the list that tells how `before` became `after`.
 
-    A deleted directory is named by itself; a file in the place of a directory is a put and nothing else; a directory in
-    the place of a file or link is to be synced recursively.
+    A deleted directory is named by itself; a file in the place of a directory is a put and nothing else, and so is a
+    directory in the place of a file or link.
     """
     changed = {path for path in after if before.get(path) != after[path]}
-    directories = {path for path in changed if after[path].is_directory and path in before and is_plain(before, path)}
+    directories: set[TreePath] = set()
     gone = [
         path for path in before if path not in after and not lies_below(path, {p for p in after if is_plain(after, p)})
     ]
@@ -85,7 +88,10 @@ def announce(before: Tree, after: Tree, style: Style) -> ChangeList:
         directories -= inside
         deleted = {path for path in deleted if not lies_below(path, {anew})} | {anew}
         changed |= inside
-    return ChangeList(tuple(sorted(changed)), tuple(sorted(deleted)), tuple(sorted(directories)))
+    bare = find_bare({path for path in changed if after[path].is_directory}, changed | directories)
+    if style.kinds_untold:
+        bare = ()
+    return ChangeList(tuple(sorted(changed)), tuple(sorted(deleted)), tuple(sorted(directories)), bare=bare)
 
 
 def can_be_told_anew(before: Tree, after: Tree, path: TreePath, directories: set[TreePath]) -> bool:
@@ -100,11 +106,15 @@ def is_plain(tree: Tree, path: TreePath) -> bool:
 
 
 def bring(mirror: Tree, upstream: Tree, changes: ChangeList) -> tuple[TreePath, ...]:
-    """Do the puts of a job: each listed path with the directories above it. Returns those that the upstream lacks."""
+    """Do the puts of a job: each listed path with the directories above it. Returns those that the upstream lacks.
+
+    A put that should be no directory and is one is synced recursively.
+    """
     for path in changes.changed:
         if path in upstream:
             copy(mirror, upstream, path)
-    for directory in changes.directories:
+    turned = [path for path in plain_puts(changes) if path in upstream and upstream[path].is_directory]
+    for directory in (*changes.directories, *turned):
         if directory in upstream:
             remove(mirror, directory)
             for path in [directory, *below(upstream, directory)]:

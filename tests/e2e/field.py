@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.announce import Difference, Look, difference, gather, look
+from tests.support.announce import Difference, difference, gather, look
 from tests.support.compare import ROOT, differences, rsync_differences
 from tests.support.edits import SENTINEL, Editor, Shape
+from tests.support.process_tree import kill, rsyncs_below
 from tests.support.processes import clean_environment, run_pushmirror
 from tests.support.waiting import NeverHappened, wait_until
 from tests.support.world import TREE, Subscriber, World
@@ -47,11 +48,11 @@ class Field:
         self._master = world.folder / "master"
         self._log = world.folder / "recorded"
         self._away: set[str] = set()
+        self._turned: list[bytes] = []
         self._serial = 0
         self.told: list[str] = []
         self._announcers = self._choose_announcers()
         self._known = look(world.tree)
-        self._were_folders: set[bytes] = set()
         self._scanned = -1
 
     def _choose_announcers(self) -> list[tuple[Callable[[], None], int]]:
@@ -120,6 +121,10 @@ class Field:
             return self._stop_publisher()
         if kind < 0.34:
             return self._want_full_sync
+        if kind < 0.36:
+            return self._stop_rsyncd()
+        if kind < 0.39:
+            return self._kill_rsync
         return None
 
     def _pause(self, subscriber: Subscriber) -> Callable[[], None]:
@@ -160,6 +165,24 @@ class Field:
 
         return start
 
+    def _stop_rsyncd(self) -> Callable[[], None]:
+        self._world.rsyncd.stop()
+        self.told.append("rsync daemon stopped")
+
+        def start() -> None:
+            self._world.rsyncd.start()
+            self.told.append("rsync daemon started")
+
+        return start
+
+    def _kill_rsync(self) -> None:
+        """Kill one of the processes of a mirror's rsync at whatever moment this is."""
+        subscriber = self._chance.choice(self._subscribers)
+        with contextlib.suppress(NeverHappened):
+            found = wait_until(lambda: rsyncs_below(subscriber.program.pid), deadline_seconds=GLANCE_SECONDS)
+            kill(self._chance.choice(found))
+            self.told.append(f"an rsync of {subscriber.name} killed")
+
     def _want_full_sync(self) -> None:
         subscriber = self._chance.choice(self._subscribers)
         subscriber.ask("sync", full=True)
@@ -171,7 +194,7 @@ class Field:
     # --- edits and how they are announced
 
     def _edit(self, root: Path, *, in_place: bool) -> None:
-        editor = Editor(root, self._shape, self._chance)
+        editor = Editor(root, self._shape, self._chance, turned=self._turned)
         for part in range(self._chance.choice((1, 1, 2))):
             if part:
                 self._let_begin()
@@ -197,6 +220,8 @@ class Field:
     def _publish_difference(self, found: Difference) -> None:
         if found:
             self._publish(*found.arguments(), stdin=found.listing(), about=found)
+        elif self._known[ROOT] != look(self._world.tree)[ROOT]:
+            self._publish("--path", os.fsdecode(SENTINEL))  # the time of the root travels with any path
         self._see()
 
     def _announce_whole(self) -> None:
@@ -265,24 +290,8 @@ class Field:
         return done
 
     def _see(self) -> None:
-        """Remember what is announced now. The time of the root travels with any path."""
-        known = self._known
+        """Remember what is announced now."""
         self._known = look(self._world.tree)
-        self._tell_folders_that_came_back(known)
-        if known[ROOT] != self._known[ROOT]:
-            others = difference(known, self._known)
-            if not others:
-                self._publish("--path", os.fsdecode(SENTINEL))
-
-    def _tell_folders_that_came_back(self, before: Look) -> None:
-        """Have folders compared that were something else in between: a list does not say what a path is, so that a
-        mirror which has heard of both changes at once still has what was in the folder first."""
-        folders = {name for name, item in self._known.items() if item.kind == "directory"}
-        gone = {name for name, item in before.items() if item.kind == "directory"} - folders
-        self._were_folders |= {name for name in gone if name in self._known}
-        for folder in sorted(self._were_folders & folders):
-            self._publish("--directory", os.fsdecode(folder))
-            self._were_folders.discard(folder)
 
     # --- for whoever has to find out
 

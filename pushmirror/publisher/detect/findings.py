@@ -6,6 +6,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 
+from pushmirror.core.changes import find_bare
 from pushmirror.core.linking import Inode, link_pairs
 from pushmirror.core.lists import MAX_LIST_PATHS
 from pushmirror.core.model import ChangeList
@@ -18,14 +19,17 @@ MAX_PROBLEMS = 20
 
 @dataclass
 class Findings:
-    """What one scan has found so far. `whole`: more than a list may hold, so that no paths are kept any more."""
+    """What one scan has found so far. `whole`: more than a list may hold, so that no paths are kept any more. `root`:
+    the root has another time, which is in every announcement."""
 
     whole: bool = False
+    root: bool = False
     directories_read: int = 0
     problems: list[str] = field(default_factory=list)
     _changed: set[TreePath] = field(default_factory=set)
     _deleted: set[TreePath] = field(default_factory=set)
     _attributes: set[TreePath] = field(default_factory=set)
+    _directories: set[TreePath] = field(default_factory=set)
 
     def complain(self, problem: str) -> None:
         """Note what went wrong with one part of the tree; the rest is scanned all the same."""
@@ -35,8 +39,12 @@ class Findings:
             self.problems.append("and more of the kind")
 
     def put(self, path: bytes) -> None:
-        """Note a file or symlink that is new or changed, or a directory that is new."""
+        """Note a file or symlink that is new or changed."""
         self._add(self._changed, path)
+
+    def put_directory(self, path: bytes) -> None:
+        """Note a directory that is new."""
+        self._add(self._directories, path)
 
     def delete(self, path: bytes) -> None:
         """Note what is gone, with all below it."""
@@ -53,43 +61,52 @@ class Findings:
             paths.add(trust(path))
         except UntrustedPath as error:
             self.complain(f"{error}: no mirror can take it, so it is left out")
-        if len(self._changed) + len(self._deleted) + len(self._attributes) > MAX_LIST_PATHS:
+        if sum(map(len, self._all())) > MAX_LIST_PATHS:
             self.announce_whole()
 
     def announce_whole(self) -> None:
         """Have the whole tree announced, whatever is found."""
         self.whole = True
-        for paths in (self._changed, self._deleted, self._attributes):
+        for paths in self._all():
             paths.clear()
+
+    def _all(self) -> tuple[set[TreePath], ...]:
+        return self._changed, self._deleted, self._attributes, self._directories
 
     def settle(self, root: bytes, index: Index) -> SettledFindings:
         """Return what to announce: what was found and still holds. The next scan takes the rest up again."""
         if self.whole:
-            return SettledFindings(None, 0)
-        changed = self._changed | self._unexplained()
+            return SettledFindings(None, 0, self.root)
+        directories = self._directories | self._unexplained()
+        changed = self._changed | directories
         look = _LastLook(root, index)
         put = {path for path in changed if look.finds(path)}
         deleted = {path for path in self._deleted if not os.path.lexists(os.path.join(root, path))}
         for path in changed - put:
             index.doubt(path)
-        changes = ChangeList(tuple(sorted(put)), topmost(deleted), linked=look.pair(put))
-        return SettledFindings(changes, look.bytes)
+        # As they were when they were read: a file that is a directory by now may have another content than any before.
+        bare = find_bare(put & directories - self._changed, put)
+        changes = ChangeList(tuple(sorted(put)), topmost(deleted), linked=look.pair(put), bare=bare)
+        return SettledFindings(changes, look.bytes, self.root)
 
     def _unexplained(self) -> set[TreePath]:
         """The directories whose times and modes do not come right with what is announced in them."""
-        explained = {above for path in self._changed | self._deleted for above in ancestors(path)}
+        named = self._changed | self._directories | self._deleted
+        explained = {above for path in named for above in ancestors(path)}
         return self._attributes - explained
 
 
 @dataclass(frozen=True)
 class SettledFindings:
-    """What to announce. `changes` None: the whole tree; `bytes` is the size of the files that are put."""
+    """What to announce. `changes` None: the whole tree; `bytes` is the size of the files that are put; `root`: also
+    when there is no path to tell, the time of the root is to be announced."""
 
     changes: ChangeList | None
     bytes: int
+    root: bool
 
     def __bool__(self) -> bool:
-        return self.changes is None or bool(self.changes)
+        return self.changes is None or bool(self.changes) or self.root
 
 
 class _LastLook:

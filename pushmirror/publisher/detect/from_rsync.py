@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pushmirror.core.changes import find_bare
 from pushmirror.core.itemise import Itemised, Placement, Reading, trust_placed
 from pushmirror.core.linking import Inode, link_pairs
 from pushmirror.core.lists import MAX_LIST_PATHS
 from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, ancestors, shorten, topmost
 from pushmirror.errors import UsageError
+from pushmirror.publisher.detect.other_names import InodeKey, find_names
 from pushmirror.publisher.inspection import inspect_root
 
 
@@ -32,12 +35,20 @@ class LogPart:
 
 @dataclass(frozen=True)
 class Detection:
-    """What changed. `changes` is None when it is more than a list may hold, and empty when nothing changed."""
+    """What changed: true when there is anything to announce.
+
+    `changes` is None when it is more than a list may hold, and empty when no path changed. `root`: the root itself did,
+    whose time is in every announcement.
+    """
 
     changes: ChangeList | None
     bytes: int
     root_mtime_ns: int | None
     notes: tuple[str, ...] = ()
+    root: bool = False
+
+    def __bool__(self) -> bool:
+        return self.changes is None or bool(self.changes) or self.root
 
 
 def detect(root: Path, parts: Iterable[LogPart], *, force: bool) -> Detection:
@@ -48,6 +59,7 @@ def detect(root: Path, parts: Iterable[LogPart], *, force: bool) -> Detection:
     """
     root_mtime_ns = inspect_root(root, force=force)
     found = _Found(_Disk(os.fsencode(os.path.realpath(root))))
+    parts = tuple(parts)
     for part in parts:
         for item in part.items:
             found.add(item, part)
@@ -58,7 +70,8 @@ def detect(root: Path, parts: Iterable[LogPart], *, force: bool) -> Detection:
             f"none of the {found.brought} paths that the log says were brought is in {root}: the names in it must be "
             "as seen from the root of the tree; --force takes them as deletions; nothing was announced"
         )
-    return Detection(found.make_list(), found.count_bytes(), root_mtime_ns, found.list_notes())
+    found.add_other_names(parts)
+    return Detection(found.make_list(), found.count_bytes(), root_mtime_ns, found.list_notes(), found.root)
 
 
 class _Disk:
@@ -96,6 +109,13 @@ class _Disk:
         except OSError:
             return None
 
+    def find_names(self, inodes: set[InodeKey]) -> Iterator[tuple[TreePath, os.stat_result]]:
+        """Yield all names of these inodes, with what is there."""
+        for path in find_names(self._root, inodes):
+            status = self.look(path)
+            if status is not None and _inode(status) in inodes:
+                yield path, status
+
 
 @dataclass
 class _Found:
@@ -103,7 +123,13 @@ class _Found:
 
     disk: _Disk
     statuses: dict[TreePath, os.stat_result | None] = field(default_factory=dict)
-    others: dict[tuple[int, int], TreePath] = field(default_factory=dict)
+    others: dict[InodeKey, TreePath] = field(default_factory=dict)
+    replaced: set[TreePath] = field(default_factory=set)
+    """Directories that a log has as something else: one that was there before that may have had other content."""
+    in_place: set[InodeKey] = field(default_factory=set)
+    """Files that may have been changed where they are, and so under all their names."""
+    root: bool = False
+    """A log names the root of the tree."""
     brought: int = 0
     confirmed: int = 0
     hidden: int = 0
@@ -111,6 +137,7 @@ class _Found:
 
     def add(self, item: Itemised, part: LogPart) -> None:
         """Take one line of a log."""
+        self.root |= any(part.placement.place(reading.name) == b"" for reading in item.readings)
         named = [(reading, path) for reading in item.readings if (path := _place(reading.name, part)) is not None]
         if len(named) > 1:
             named = self._choose(named, part)
@@ -119,6 +146,8 @@ class _Found:
             self.statuses[settled] = status
             if not item.deleted:
                 self._count(path, settled, status)
+                if settled == path and status is not None and not item.directory:
+                    self._compare(path, status, item)
             if reading.other is not None:
                 self._note_other(_place(reading.other, part))
 
@@ -126,6 +155,13 @@ class _Found:
         self.brought += 1
         self.confirmed += status is not None
         self.hidden += settled != path and status is not None and stat.S_ISLNK(status.st_mode)
+
+    def _compare(self, path: TreePath, status: os.stat_result, item: Itemised) -> None:
+        """Hold what a log says of a file or link against what is there."""
+        if stat.S_ISDIR(status.st_mode):
+            self.replaced.add(path)
+        elif status.st_nlink > 1 and not item.linked:
+            self.in_place.add(_inode(status))
 
     def _choose(self, named: list[tuple[Reading, TreePath]], part: LogPart) -> list[tuple[Reading, TreePath]]:
         """Return the readings that fit the disk; otherwise those whose name is there, or all of them."""
@@ -151,11 +187,29 @@ class _Found:
         if settled == other and status is not None and not stat.S_ISDIR(status.st_mode):
             self.others[_inode(status)] = other
 
+    def add_other_names(self, parts: Iterable[LogPart]) -> None:
+        """Add the names of changed files that no log tells; looking for them is rare, as rsync writes new files."""
+        names = Counter(_inode(status) for status in self.statuses.values() if status is not None)
+        links = {_inode(status): status.st_nlink for status in self.statuses.values() if status is not None}
+        untold = {inode for inode in self.in_place if names[inode] < links.get(inode, 0)}
+        if not untold:
+            return
+        for path, status in self.disk.find_names(untold):
+            if not any(part.is_scratch(path) for part in parts):
+                self.statuses[path] = status
+
     def make_list(self) -> ChangeList:
         """Return the change list: what is there, what is not, and the pairs of hardlinks that the logs make plain."""
-        changed = tuple(sorted(path for path, status in self.statuses.items() if status and _is_mirrored(status)))
-        deleted = topmost(path for path, status in self.statuses.items() if status is None)
-        return ChangeList(changed, deleted, linked=link_pairs(changed, self._linkable, self._other_name))
+        there = {path: status for path, status in self.statuses.items() if status and _is_mirrored(status)}
+        changed = tuple(sorted(there))
+        directories = topmost(self.replaced)
+        return ChangeList(
+            changed,
+            topmost(path for path, status in self.statuses.items() if status is None),
+            directories,
+            linked=link_pairs(changed, self._linkable, self._other_name),
+            bare=find_bare((path for path, s in there.items() if stat.S_ISDIR(s.st_mode)), (*changed, *directories)),
+        )
 
     def _linkable(self, path: TreePath) -> os.stat_result | None:
         status = self.statuses[path]
@@ -187,7 +241,7 @@ def _place(name: bytes, part: LogPart) -> TreePath | None:
     return None if path is None or part.is_scratch(path) else path
 
 
-def _inode(status: os.stat_result) -> tuple[int, int]:
+def _inode(status: os.stat_result) -> InodeKey:
     return status.st_dev, status.st_ino
 
 

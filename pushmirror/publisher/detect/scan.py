@@ -204,7 +204,9 @@ class Scanner:
             # Its time will move again: it is announced when that has come to its end.
             stand = stand._replace(mtime_ns=directory.mtime_ns, mode=directory.mode)
         self._index.set_directory(directory.id, stand, reading.state, scan=self._number)
-        if directory.path and has_other_attributes(directory.stand, stand):
+        if not directory.path:
+            self._findings.root |= directory.mtime_ns != stand.mtime_ns
+        elif has_other_attributes(directory.stand, stand):
             self._findings.change_attributes(directory.path)
 
     def _compare_directories(self, above: Directory, reading: Reading) -> list[Directory]:
@@ -229,7 +231,7 @@ class Scanner:
         return self._look_at(known) is not None
 
     def _add(self, above: Directory, path: bytes, seen: SeenDirectory, *, mounted: bool) -> list[Directory]:
-        self._findings.put(path)
+        self._findings.put_directory(path)
         if len(path) > MAX_PATH_BYTES:
             return []
         return [self._index.add_directory(path, above.id, seen.stand, mounted=mounted, scan=_UNREAD)]

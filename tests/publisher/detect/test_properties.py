@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.core.paths import ancestors
 from pushmirror.core.scanning import Scope
 from tests.publisher.detect.edits import KEPT, Editor, difference, look
 from tests.publisher.detect.scanned import KNOWN, THOROUGH, ScannedTree
@@ -33,6 +34,8 @@ def check_sequence(folder: Path, seed: int, scope: Scope) -> None:
         found = tree.find(scope)
         put, deleted = difference(before, after)
         assert (set(found.changed), set(found.deleted), found.directories) == (put, deleted, ()), (seed, number)
+        folders = {path for path in put if len(after[path]) == 2}
+        assert set(found.bare) == folders - {above for path in put for above in ancestors(path)}, (seed, number)
         check_pairs(tree.root, found.linked, {path for path in put if len(after[path]) > 2}, set(after))
 
 
