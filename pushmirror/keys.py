@@ -45,7 +45,7 @@ class PublicKey:
     raw: bytes
     comment: str = field(default="", compare=False)
 
-    @property
+    @cached_property
     def line(self) -> str:
         """The key as OpenSSH writes it, on one line and without the comment."""
         return f"{ALGORITHM} {base64.b64encode(_BLOB_HEAD + self.raw).decode('ascii')}"

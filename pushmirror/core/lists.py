@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from pushmirror.core.model import ChangeList, Stamp
+from pushmirror.core.packed import NotPacked, unpack
 from pushmirror.core.paths import MAX_PATH_BYTES, TreePath, format_text, parse_text, trust
-from pushmirror.core.wire import MAX_INTEGER, Fields, canonical, digest
+from pushmirror.core.wire import MAX_INTEGER, Fields, canonical, digest, parse_object
 from pushmirror.errors import MalformedMessage
 
 MAX_LIST_PATHS = 250_000
 MAX_LIST_BYTES = 64 * 1024 * 1024
 _MAX_TEXT = 2 * MAX_PATH_BYTES
 _STAMP_FIELDS = 3
+_PATHS = ("changed", "deleted", "directories", "bare", "linked")
+_KEYS = frozenset((*_PATHS, *(f"{key}_bytes" for key in _PATHS), "stamps"))
+_Item = TypeVar("_Item")
 
 
 def format_changes(changes: ChangeList) -> dict[str, Any]:
     """Return the JSON object of a change list; ``list_digest`` is the digest of its canonical bytes."""
     found: dict[str, Any] = {}
-    for key in ("changed", "deleted", "directories"):
+    for key in ("changed", "deleted", "directories", "bare"):
         paths: tuple[TreePath, ...] = getattr(changes, key)
+        if not paths:  # most of them
+            found[key] = []
+            continue
         texts = {path: format_text(path) for path in paths}
         found[key] = sorted((text for text in texts.values() if text is not None), key=_as_bytes)
         found[f"{key}_bytes"] = sorted(_encode(path) for path, text in texts.items() if text is None)
@@ -49,47 +56,77 @@ def parse_changes(raw: Mapping[str, Any]) -> ChangeList:
     count = sum(len(value) for value in raw.values() if isinstance(value, list))
     if count > MAX_LIST_PATHS:
         raise MalformedMessage(f"a list of {count} paths, above the limit of {MAX_LIST_PATHS}")
-    fields = Fields(raw)
+    return _trust_changes(Fields(raw).array)
+
+
+def open_changes(body: bytes | bytearray) -> ChangeList:
+    """Return the change list in the JSON `body`; of a long one in canonical form only the paths take memory."""
+    try:
+        arrays, left = unpack(body, _KEYS), iter(range(MAX_LIST_PATHS))
+        return _trust_changes(lambda key: _limit(arrays[key], left) if key in arrays else ())
+    except NotPacked:
+        return parse_changes(parse_object(body, max_bytes=MAX_LIST_BYTES))
+
+
+def _limit(items: Iterable[object], left: Iterator[int]) -> Iterator[object]:
+    for item in items:
+        if next(left, None) is None:
+            raise MalformedMessage(f"a list of more than {MAX_LIST_PATHS} paths")
+        yield item
+
+
+def _trust_changes(array: Callable[[str], Iterable[object]]) -> ChangeList:
+    """Return the change list whose items under each key `array` returns, to be gone through once."""
     changes = ChangeList(
-        changed=_parse_paths(fields, "changed"),
-        deleted=_parse_paths(fields, "deleted"),
-        directories=_parse_paths(fields, "directories"),
-        linked=_parse_pairs(fields),
-        stamps=_parse_stamps(fields),
+        changed=_parse_paths(array, "changed"),
+        deleted=_parse_paths(array, "deleted"),
+        directories=_parse_paths(array, "directories"),
+        linked=_parse_pairs(array),
+        bare=_parse_paths(array, "bare"),
+        stamps=_parse_stamps(array),
     )
-    put = {*changes.changed, *changes.directories}
-    if not put.isdisjoint(changes.deleted):
+    # Sets are made of what is rarely long.
+    if not set(changes.deleted).isdisjoint(itertools.chain(changes.changed, changes.directories)):
         raise MalformedMessage("a path is both put and deleted")
-    if not put.issuperset(stamp.path for stamp in changes.stamps):
+    if set(changes.bare).difference(changes.changed):
+        raise MalformedMessage("bare holds a path that is not in changed")
+    if {stamp.path for stamp in changes.stamps}.difference(changes.changed, changes.directories):
         raise MalformedMessage("stamps holds a path that is not put")
     return changes
 
 
-def _parse_paths(fields: Fields, key: str) -> tuple[TreePath, ...]:
-    texts = _ascending(fields, key, _as_bytes)
-    odd = [trust(_decode(item)) for item in _ascending(fields, f"{key}_bytes", _as_bytes)]
-    if any(format_text(path) is not None for path in odd):
-        raise MalformedMessage(f"{key}_bytes holds a path that is UTF-8")
-    return tuple(sorted([*map(parse_text, texts), *odd]))
+def _parse_paths(array: Callable[[str], Iterable[object]], key: str) -> tuple[TreePath, ...]:
+    paths = [parse_text(text) for text in _ascending(_texts(array(key), key), key, _as_bytes)]
+    odd_key = f"{key}_bytes"
+    for text in _ascending(_texts(array(odd_key), odd_key), odd_key, _as_bytes):
+        path = trust(_decode(text))
+        if format_text(path) is not None:
+            raise MalformedMessage(f"{odd_key} holds a path that is UTF-8")
+        paths.append(path)
+    paths.sort()
+    return tuple(paths)
 
 
-def _ascending(fields: Fields, key: str, order: Callable[[str], bytes]) -> list[str]:
-    items = _texts(fields.array(key), key)
-    if any(earlier >= later for earlier, later in pairwise(map(order, items))):
-        raise MalformedMessage(f"{key} is not sorted by bytes or has duplicates")
-    return items
+def _ascending(items: Iterable[_Item], key: str, order: Callable[[_Item], Any]) -> Iterator[_Item]:
+    last = None
+    for item in items:
+        place = order(item)
+        if last is not None and last >= place:
+            raise MalformedMessage(f"{key} is not sorted by bytes or has duplicates")
+        last = place
+        yield item
 
 
-def _texts(items: Iterable[object], key: str) -> list[str]:
-    found = [item for item in items if isinstance(item, str) and len(item) <= _MAX_TEXT]
-    if len(found) != len(list(items)):
-        raise MalformedMessage(f"{key} holds something that is not a path")
-    return found
+def _texts(items: Iterable[object], key: str) -> Iterator[str]:
+    for item in items:
+        if not isinstance(item, str) or len(item) > _MAX_TEXT:
+            raise MalformedMessage(f"{key} holds something that is not a path")
+        yield item
 
 
-def _parse_pairs(fields: Fields) -> tuple[tuple[TreePath, TreePath], ...]:
-    pairs = [(parse_text(path), parse_text(sibling)) for path, sibling in _ascending_pairs(fields, "linked")]
-    for texts in _ascending_pairs(fields, "linked_bytes"):
+def _parse_pairs(array: Callable[[str], Iterable[object]]) -> tuple[tuple[TreePath, TreePath], ...]:
+    pairs = [(parse_text(path), parse_text(sibling)) for path, sibling in _ascending_pairs(array, "linked")]
+    for texts in _ascending_pairs(array, "linked_bytes"):
         path, sibling = (trust(_decode(text)) for text in texts)
         if format_text(path) is not None and format_text(sibling) is not None:
             raise MalformedMessage("linked_bytes holds a pair that is UTF-8")
@@ -97,23 +134,27 @@ def _parse_pairs(fields: Fields) -> tuple[tuple[TreePath, TreePath], ...]:
     return tuple(sorted(pairs))
 
 
-def _ascending_pairs(fields: Fields, key: str) -> list[list[str]]:
-    pairs = [_texts(item, key) for item in fields.array(key) if isinstance(item, list) and len(item) == 2]
-    if len(pairs) != len(fields.array(key)):
-        raise MalformedMessage(f"{key} holds something that is not a pair")
-    if any(earlier >= later for earlier, later in pairwise([*map(_as_bytes, pair)] for pair in pairs)):
-        raise MalformedMessage(f"{key} is not sorted by bytes or has duplicates")
-    return pairs
+def _ascending_pairs(array: Callable[[str], Iterable[object]], key: str) -> Iterator[list[str]]:
+    return _ascending(_pairs(array(key), key), key, lambda pair: [*map(_as_bytes, pair)])
 
 
-def _parse_stamps(fields: Fields) -> tuple[Stamp, ...]:
-    rows = fields.array("stamps")
-    if not all(isinstance(row, list) and len(row) == _STAMP_FIELDS and _is_numbers(row[1:]) for row in rows):
-        raise MalformedMessage("stamps holds something that is not a path, a size and a time")
-    texts = _texts([row[0] for row in rows], "stamps")
-    if any(earlier >= later for earlier, later in pairwise(map(_as_bytes, texts))):
-        raise MalformedMessage("stamps is not sorted by bytes or has duplicates")
-    return tuple(sorted(Stamp(parse_text(text), row[1], row[2]) for text, row in zip(texts, rows, strict=True)))
+def _pairs(items: Iterable[object], key: str) -> Iterator[list[str]]:
+    for item in items:
+        if not isinstance(item, list) or len(item) != 2:
+            raise MalformedMessage(f"{key} holds something that is not a pair")
+        yield list(_texts(item, key))
+
+
+def _parse_stamps(array: Callable[[str], Iterable[object]]) -> tuple[Stamp, ...]:
+    rows = _ascending(_stamps(array("stamps")), "stamps", _stamp_order)
+    return tuple(sorted(Stamp(parse_text(text), size, mtime_ns) for text, size, mtime_ns in rows))
+
+
+def _stamps(items: Iterable[object]) -> Iterator[list[Any]]:
+    for item in items:
+        if not isinstance(item, list) or len(item) != _STAMP_FIELDS or not _is_numbers(item[1:]):
+            raise MalformedMessage("stamps holds something that is not a path, a size and a time")
+        yield [*_texts(item[:1], "stamps"), *item[1:]]
 
 
 def _is_numbers(values: list[object]) -> bool:

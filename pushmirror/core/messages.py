@@ -75,19 +75,19 @@ def format_update(update: Update) -> dict[str, Any]:
 
 def parse_update(msg: Mapping[str, Any]) -> Update:
     """Return the update in the ``msg`` of a ``tree.updated``; an inline list has the digest that the header names."""
-    fields = _fields(msg)
+    fields = open_fields(msg)
     whole = fields.flag("whole")
     changes = parse_changes(fields.object("list")) if fields.has("list") else None
     update = Update(
-        publisher=_name(fields, "publisher"),
-        tree=_name(fields, "tree"),
-        epoch=_epoch(fields),
+        publisher=read_name(fields, "publisher"),
+        tree=read_name(fields, "tree"),
+        epoch=read_epoch(fields),
         serial=fields.integer("serial", lowest=1),
         previous=fields.integer("previous"),
-        previous_digest=_digest(fields, "previous_digest"),
+        previous_digest=read_digest(fields, "previous_digest"),
         at_ms=fields.integer("at_ms"),
         whole=whole,
-        list_digest=_digest(fields, "list_digest"),
+        list_digest=read_digest(fields, "list_digest"),
         changes=changes,
         changed=fields.integer("changed"),
         deleted=fields.integer("deleted"),
@@ -122,22 +122,22 @@ def format_heartbeat(heartbeat: Heartbeat) -> dict[str, Any]:
         "counter": heartbeat.counter,
         "at_ms": heartbeat.at_ms,
         "interval_ms": heartbeat.interval_ms,
-        "trees": {name: _format_head(head) for name, head in heartbeat.trees.items()},
+        "trees": {name: format_head(head) for name, head in heartbeat.trees.items()},
     }
 
 
 def parse_heartbeat(msg: Mapping[str, Any]) -> Heartbeat:
     """Return the heartbeat in `msg`; without ``interval_ms`` the protocol's default holds."""
-    fields = _fields(msg)
+    fields = open_fields(msg)
     trees = fields.object("trees")
     if len(trees) > MAX_TREES or not all(NAME.fullmatch(name) for name in trees):
         raise MalformedMessage(f"trees has more than {MAX_TREES} entries or a name that is none")
     return Heartbeat(
-        publisher=_name(fields, "publisher"),
+        publisher=read_name(fields, "publisher"),
         counter=fields.integer("counter"),
         at_ms=fields.integer("at_ms"),
         interval_ms=_optional_integer(fields, "interval_ms") or DEFAULT_HEARTBEAT_MS,
-        trees={name: _parse_head(Fields(Fields(trees).object(name))) for name in trees},
+        trees={name: read_head(Fields(Fields(trees).object(name))) for name in trees},
     )
 
 
@@ -148,12 +148,12 @@ def format_updating(updating: Updating) -> dict[str, Any]:
 
 def parse_updating(msg: Mapping[str, Any]) -> Updating:
     """Return what is in the ``msg`` of a ``tree.updating``; it expires at most MAX_UPDATING_MS after it was sent."""
-    fields = _fields(msg)
+    fields = open_fields(msg)
     at_ms = fields.integer("at_ms")
     expires_ms = fields.integer("expires_ms", lowest=at_ms)
     if expires_ms - at_ms > MAX_UPDATING_MS:
         raise MalformedMessage(f"expires_ms is more than {MAX_UPDATING_MS} ms after at_ms")
-    return Updating(_name(fields, "publisher"), _name(fields, "tree"), at_ms, expires_ms)
+    return Updating(read_name(fields, "publisher"), read_name(fields, "tree"), at_ms, expires_ms)
 
 
 def format_state(state: TreeState) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def format_state(state: TreeState) -> dict[str, Any]:
         "format": FORMAT,
         "publisher": state.publisher,
         "tree": state.tree,
-        **_format_head(state.head),
+        **format_head(state.head),
         "oldest": state.oldest,
         "nonce": state.nonce,
     }
@@ -170,11 +170,11 @@ def format_state(state: TreeState) -> dict[str, Any]:
 
 def parse_state(msg: Mapping[str, Any]) -> TreeState:
     """Return the tree state in `msg`."""
-    fields = _fields(msg)
+    fields = open_fields(msg)
     return TreeState(
-        publisher=_name(fields, "publisher"),
-        tree=_name(fields, "tree"),
-        head=_parse_head(fields),
+        publisher=read_name(fields, "publisher"),
+        tree=read_name(fields, "tree"),
+        head=read_head(fields),
         oldest=fields.integer("oldest"),
         nonce=fields.text("nonce", max_length=_MAX_NONCE_LENGTH),
     )
@@ -193,7 +193,7 @@ def format_report(report: Report) -> dict[str, Any]:
 
 def parse_report(kind: str, msg: Mapping[str, Any]) -> Report:
     """Return the report in `msg`; `kind` (``sync.completed``) comes from its topic."""
-    fields = _fields(msg)
+    fields = open_fields(msg)
     try:
         event = Event(kind.removeprefix("sync."))
         scope = ScopeKind(fields.text("scope")).value
@@ -201,10 +201,10 @@ def parse_report(kind: str, msg: Mapping[str, Any]) -> Report:
         raise MalformedMessage("a report of no known kind or scope") from error
     return Report(
         event=event,
-        node=_name(fields, "node"),
-        publisher=_name(fields, "publisher"),
-        tree=_name(fields, "tree"),
-        epoch=_epoch(fields) if fields.has("epoch") else None,
+        node=read_name(fields, "node"),
+        publisher=read_name(fields, "publisher"),
+        tree=read_name(fields, "tree"),
+        epoch=read_epoch(fields) if fields.has("epoch") else None,
         applied=fields.integer("applied", lowest=-1),
         cleaned=fields.integer("cleaned", lowest=-1),
         scope=scope,
@@ -220,28 +220,32 @@ def parse_report(kind: str, msg: Mapping[str, Any]) -> Report:
     )
 
 
-def _fields(msg: Mapping[str, Any]) -> Fields:
+def open_fields(msg: Mapping[str, Any]) -> Fields:
+    """Return the fields of a ``msg`` of the format that this program speaks."""
     fields = Fields(msg)
     if fields.integer("format") != FORMAT:
         raise MalformedMessage(f"format {msg['format']} is not {FORMAT}: this program does not know it")
     return fields
 
 
-def _name(fields: Fields, key: str) -> str:
+def read_name(fields: Fields, key: str) -> str:
+    """Return the name of a publisher, node or tree."""
     name = fields.text(key)
     if not NAME.fullmatch(name):
         raise MalformedMessage(f"{key} is not a name")
     return name
 
 
-def _epoch(fields: Fields) -> str:
+def read_epoch(fields: Fields) -> str:
+    """Return the epoch."""
     epoch = fields.text("epoch")
     if not _EPOCH.fullmatch(epoch):
         raise MalformedMessage("epoch is not one")
     return epoch
 
 
-def _digest(fields: Fields, key: str) -> str | None:
+def read_digest(fields: Fields, key: str) -> str | None:
+    """Return a digest, None when there is none."""
     if not fields.has(key):
         return None
     value = fields.text(key)
@@ -254,12 +258,14 @@ def _optional_integer(fields: Fields, key: str, *, lowest: int = 0) -> int | Non
     return fields.integer(key, lowest=lowest) if fields.has(key) else None
 
 
-def _format_head(head: Head) -> dict[str, Any]:
+def format_head(head: Head) -> dict[str, Any]:
+    """Return the keys by which messages tell where a tree is."""
     return {"epoch": head.epoch, "serial": head.serial, "digest": head.digest}
 
 
-def _parse_head(fields: Fields) -> Head:
-    head = Head(_epoch(fields), fields.integer("serial"), _digest(fields, "digest"))
+def read_head(fields: Fields) -> Head:
+    """Return where a tree is."""
+    head = Head(read_epoch(fields), fields.integer("serial"), read_digest(fields, "digest"))
     if (head.serial == 0) != (head.digest is None):
         raise MalformedMessage("a digest belongs to every serial but 0")
     return head

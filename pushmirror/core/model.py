@@ -30,6 +30,8 @@ class ChangeList:
     """To be synced recursively, surplus included."""
     linked: tuple[tuple[TreePath, TreePath], ...] = ()
     """Pairs: a changed path, and one settled other name of its inode, so that a mirror links instead of copying."""
+    bare: tuple[TreePath, ...] = ()
+    """Those of the changed paths that are directories, without any put below that would tell."""
     stamps: tuple[Stamp, ...] = ()
     """Of the changed paths that are metadata files, as far as the publisher knows which those are; sorted by path."""
 
@@ -92,11 +94,54 @@ class Updating:
 
 @dataclass(frozen=True)
 class TreeState:
-    """A publisher's signed answer about one tree; `oldest` is the lowest serial that it still hands out (0: none)."""
+    """A publisher's signed answer about one tree; `oldest` is the lowest serial that it still hands out (0: none).
+
+    One that is not `of_origin` is a relay's in its place, which may be behind.
+    """
 
     publisher: str
     tree: str
     head: Head
+    oldest: int
+    nonce: str
+    of_origin: bool = True
+
+
+@dataclass(frozen=True)
+class RelayHead:
+    """What a relay says that its own copy of a tree holds: `applied` is the newest update of the origin of which every
+    put is in place there, `cleaned` the serial up to which every deletion is done too."""
+
+    epoch: str
+    applied: Head
+    cleaned: int
+
+
+@dataclass(frozen=True)
+class RelayHeartbeat:
+    """What a relay has applied so far of the trees of `publisher` (``relay.heartbeat``)."""
+
+    publisher: str
+    relay: str
+    counter: int
+    at_ms: int
+    interval_ms: int
+    trees: Mapping[str, RelayHead]
+
+
+@dataclass(frozen=True)
+class RelayState:
+    """A relay's signed answer about one tree of `publisher`.
+
+    `oldest` is the lowest serial that it still hands out (0: none), `cleaned_digest` that of the update up to which
+    every deletion is done (None: there is none, or the relay does not know it any more).
+    """
+
+    publisher: str
+    relay: str
+    tree: str
+    head: RelayHead
+    cleaned_digest: str | None
     oldest: int
     nonce: str
 
@@ -147,6 +192,8 @@ class StageKind(Enum):
     """Dry: what a first sync into a folder with content would do."""
     LISTING = "listing"
     """Dry: which metadata has changed, in some directories or in the whole tree."""
+    MARKER = "marker"
+    """Dry: size and time of the one file that tells whether a mirror is as its origin is."""
     METADATA = "metadata"
     """Metadata into the staging folder."""
     PAYLOAD = "payload"

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,33 +30,47 @@ _MAX_TEXT = 1024
 _MAX_INTEGER_DIGITS = 19
 _SIGNATURE_BYTES = 64
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_HEAD = b'{"crypto":'
+_TAIL = re.compile(rb'("msg_id":"[^"\\]*"),("timestamp":[0-9]+,"topic":"[^"\\]*","username":"[^"\\]*"\})')
+"""How the signed bytes of our own messages begin and end: ``certificate`` goes before the one, ``signature`` into the
+other."""
+
 
 def canonical(value: object) -> bytes:
     """Return the canonical JSON of `value`, which is what ``fedmsg.encoding.dumps`` gives: sorted, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
-def digest(signed: bytes) -> str:
+def digest(signed: bytes | bytearray) -> str:
     """Return the SHA-256 of `signed` as lower-case hexadecimal digits."""
     return hashlib.sha256(signed).hexdigest()
 
 
-def parse_object(body: bytes, *, max_bytes: int) -> dict[str, Any]:
+def parse_object(body: bytes | bytearray, *, max_bytes: int) -> dict[str, Any]:
     """Return the JSON object in `body`. Floating-point numbers, huge integers and repeated keys are malformed."""
     if len(body) > max_bytes:
         raise MalformedMessage(f"{len(body)} bytes, above the limit of {max_bytes}")
     try:
-        value = json.loads(
-            body.decode("utf-8"),
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-            parse_int=_parse_integer,
-            object_pairs_hook=_unique_keys,
-        )
-    except MalformedMessage:
-        raise
+        return _check_object(_DECODER.decode(body.decode("utf-8")))
     except (ValueError, RecursionError) as error:
-        raise MalformedMessage(f"not JSON: {type(error).__name__}") from error
+        raise _not_json(error) from error
+
+
+def parse_object_in(text: str, start: int) -> tuple[dict[str, Any], int]:
+    """Return the JSON object that begins at `start` of `text`, by the same rules, and where it ends."""
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from error
+    return _check_object(value), end
+
+
+def _not_json(error: Exception) -> MalformedMessage:
+    return MalformedMessage(f"not JSON: {type(error).__name__}")
+
+
+def _check_object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedMessage("not a JSON object")
     return value
@@ -78,6 +93,14 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_DECODER = json.JSONDecoder(
+    parse_float=_refuse_number,
+    parse_constant=_refuse_number,
+    parse_int=_parse_integer,
+    object_pairs_hook=_unique_keys,
+)
+
+
 @dataclass(frozen=True)
 class Envelope:
     """A message whose outer form is right and whose signature nobody has checked yet."""
@@ -89,6 +112,13 @@ class Envelope:
     signature: bytes
     certificate: str
     """The public key that the message claims, one OpenSSH line. It selects a pinned key; it is never one itself."""
+    timestamp: int
+    """When it was made, in seconds since the epoch, by the clock of whoever signed it."""
+
+    @property
+    def travelling(self) -> bytes:
+        """The message as it travels, in its canonical form: signed bytes, signature and certificate."""
+        return attach(self.signed, self.signature, self.certificate)
 
 
 def compose(topic: str, msg: Mapping[str, Any], *, msg_id: str, at_ms: int, counter: int, username: str) -> bytes:
@@ -108,10 +138,13 @@ def compose(topic: str, msg: Mapping[str, Any], *, msg_id: str, at_ms: int, coun
 
 def attach(signed: bytes, signature: bytes, certificate: str) -> bytes:
     """Return the message as it travels: `signed` (from `compose`) with its signature and the signer's public key."""
+    signature_text = base64.b64encode(signature).decode("ascii")
+    tail = _TAIL.fullmatch(signed, max(0, signed.rfind(b'"msg_id":')))
+    if tail and signed.startswith(_HEAD):  # both have their places; the rest, which may be long, is left alone
+        head = b'{"certificate":%s,' % canonical(certificate)
+        return b'%s%s,"signature":"%s",%s' % (head, signed[1 : tail.end(1)], signature_text.encode(), tail[2])
     envelope = json.loads(signed)
-    envelope["signature"] = base64.b64encode(signature).decode("ascii")
-    envelope["certificate"] = certificate
-    return canonical(envelope)
+    return canonical({**envelope, "signature": signature_text, "certificate": certificate})
 
 
 def open_envelope(body: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES) -> Envelope:
@@ -131,7 +164,7 @@ def open_envelope_object(raw: Mapping[str, Any]) -> Envelope:
     msg = fields.object("msg")
     if fields.text("crypto") != CRYPTO:
         raise BadSignature(f"crypto is not {CRYPTO}")
-    fields.integer("timestamp")
+    timestamp = fields.integer("timestamp")
     fields.integer("i")
     fields.text("msg_id")
     fields.text("username")
@@ -140,7 +173,7 @@ def open_envelope_object(raw: Mapping[str, Any]) -> Envelope:
         signed = canonical(envelope)
     except (ValueError, RecursionError) as error:
         raise MalformedMessage("the message has no canonical form") from error
-    return Envelope(topic, msg, signed, signature, certificate)
+    return Envelope(topic, msg, signed, signature, certificate, timestamp)
 
 
 def _decode_signature(text: str) -> bytes:
@@ -154,6 +187,8 @@ def _decode_signature(text: str) -> bytes:
 
 
 def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:  # half of a surrogate pair, as an escape in the JSON: nothing could store or print it

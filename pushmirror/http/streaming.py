@@ -80,12 +80,16 @@ class Stream:
 def _cut(chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
     """Yield the same in pieces of one size: each write costs as much as some kilobytes, and updates are shorter."""
     piece = bytearray()
-    for chunk in chunks:
-        for start in range(0, len(chunk), PIECE_BYTES):
-            piece += chunk[start : start + PIECE_BYTES]
-            if len(piece) >= PIECE_BYTES:
-                yield bytes(piece[:PIECE_BYTES])
-                del piece[:PIECE_BYTES]
+    try:
+        for chunk in chunks:
+            for start in range(0, len(chunk), PIECE_BYTES):
+                piece += chunk[start : start + PIECE_BYTES]
+                if len(piece) >= PIECE_BYTES:
+                    yield bytes(piece[:PIECE_BYTES])
+                    del piece[:PIECE_BYTES]
+    except Exception:
+        yield bytes(piece)  # what came before the fault is good
+        raise
     if piece:
         yield bytes(piece)
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pushmirror.core.wire import MAX_MESSAGE_BYTES, attach, canonical, compose, open_envelope, open_envelope_object
@@ -50,6 +50,26 @@ def test_signed_bytes_come_back(msg: dict[str, Any], signature: bytes) -> None:
     assert envelope.signed == signed
     assert (envelope.topic, envelope.msg) == (TOPIC, msg)
     assert (envelope.signature, envelope.certificate) == (signature, CERTIFICATE)
+
+
+texts_with_borders = st.sampled_from(["x", "é", '"', "\\", '","msg_id":"', '"timestamp":1,"topic":"']) | texts
+extras = st.dictionaries(st.sampled_from(["a", "msg_ie", "since", "signaturf", "zone", 'n"msg_id']), json_objects)
+
+
+@given(json_objects, st.tuples(texts_with_borders, texts_with_borders, texts_with_borders), extras)
+@example({}, ("1", "x", "y"), {"a": 1})
+@example({}, ("1", "x", "y"), {"since": 1})
+@example({}, ("1", "x", "y"), {"zone": 1})
+def test_signature_and_certificate_take_their_places(
+    msg: dict[str, Any], names: tuple[str, str, str], extra: dict[str, Any]
+) -> None:
+    """A message travels in canonical form, whatever its texts hold and whichever keys it has besides."""
+    msg_id, topic, username = names
+    signed = compose(topic, msg, msg_id=msg_id, at_ms=1_795_338_257_999, counter=7, username=username)
+    envelope = {**json.loads(signed), **extra}
+    attached = attach(canonical(envelope), SIGNATURE, CERTIFICATE)
+    signature = base64.b64encode(SIGNATURE).decode()
+    assert attached == canonical({**envelope, "signature": signature, "certificate": CERTIFICATE})
 
 
 @given(json_objects, st.booleans(), st.integers(0, 3))

@@ -45,6 +45,7 @@ def test_format() -> None:
         deleted=tree_paths(b"-", b"\xfe"),
         directories=tree_paths(b"d"),
         linked=((TreePath(b"-rf"), TreePath(b"s")), (TreePath(b"a"), TreePath(b"\xff"))),
+        bare=tree_paths(b"-rf", b"\xff"),
     )
     assert format_changes(changes) == {
         "changed": ["./-rf", "a", "é"],
@@ -52,6 +53,8 @@ def test_format() -> None:
         "deleted": ["./-"],
         "deleted_bytes": in_base64(b"\xfe"),
         "directories": ["d"],
+        "bare": ["./-rf"],
+        "bare_bytes": in_base64(b"\xff"),
         "linked": [["./-rf", "s"]],
         "linked_bytes": [in_base64(b"a", b"\xff")],
     }
@@ -181,6 +184,9 @@ HOSTILE_LISTS: dict[str, dict[str, Any]] = {
     "put and deleted": make_raw(changed=["a"], deleted=["a"]),
     "directory and deleted": make_raw(directories=["a"], deleted=["a"]),
     "put and deleted bytes": make_raw(changed_bytes=in_base64(b"\xff"), deleted_bytes=in_base64(b"\xff")),
+    "a directory that is not put": make_raw(changed=["a"], directories=["b"], bare=["b"]),
+    "a directory that is deleted": make_raw(deleted=["b"], bare=["b"]),
+    "directories out of order": make_raw(changed=["a", "b"], bare=["b", "a"]),
     "no array": make_raw(changed="a"),
     "an object": make_raw(deleted={"a": 1}),
     "null": make_raw(directories=None),
@@ -249,7 +255,7 @@ def test_absent_arrays_are_empty() -> None:
 
 
 listings = st.dictionaries(
-    st.sampled_from([*KEYS, *(f"{key}_bytes" for key in KEYS), "linked", "linked_bytes", "x"]),
+    st.sampled_from([*KEYS, *(f"{key}_bytes" for key in KEYS), "bare", "bare_bytes", "linked", "linked_bytes", "x"]),
     json_values | st.lists(st.text(max_size=4)) | st.lists(st.lists(st.text(max_size=3), max_size=3), max_size=3),
     max_size=4,
 )
@@ -269,7 +275,7 @@ def test_any_object(raw: dict[str, Any]) -> None:
 
 def listings_keys() -> list[str]:
     """Return the keys that a list may have."""
-    return [*KEYS, *(f"{key}_bytes" for key in KEYS), "linked", "linked_bytes"]
+    return [*KEYS, *(f"{key}_bytes" for key in KEYS), "bare", "bare_bytes", "linked", "linked_bytes"]
 
 
 def test_the_test_data_is_sharp() -> None:
