@@ -9,7 +9,10 @@
     +-- NotRunning                  the daemon does not answer on its control socket (exit 3)
     +-- TimedOut                    what was waited for did not happen in time (exit 4)
     +-- Refused                     the daemon understood the request and declined it (exit 1)
+    +-- UpstreamSilent              a subscriber hears nothing from one of its upstreams (exit 1)
     +-- StateError                  a journal or ledger cannot be used as it is (exit 1)
+        +-- DamagedJournal          ... because the journal's file is not what a publisher has written
+        +-- DamagedLedger           ... because the ledger's file is none, or is not sound any more
     +-- ServiceError                a publisher's HTTP service did not give a usable answer
     +-- MalformedMessage            a message from the bus or the service is not what the protocol says
         +-- UntrustedPath           ... because of one path in it
@@ -74,7 +77,19 @@ class Refused(PushmirrorError):
     exit_code = 1
 
 
+class UpstreamSilent(PushmirrorError):
+    exit_code = 1
+
+
 class StateError(PushmirrorError):
+    exit_code = 1
+
+
+class DamagedJournal(StateError):
+    exit_code = 1
+
+
+class DamagedLedger(StateError):
     exit_code = 1
 
 

@@ -32,10 +32,11 @@ from pushmirror.core.source import parse_source
 from pushmirror.core.wire import canonical, compose, digest
 from pushmirror.errors import PushmirrorError, UsageError
 from pushmirror.http.questions import MAX_UPDATES
-from pushmirror.http.serving import MAX_BODY_BYTES
+from pushmirror.http.serving import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from pushmirror.keys import PrivateKey, seal
 from pushmirror.publisher.detect import detector, run_announcer
 from pushmirror.publisher.detect.run_arguments import parse_call
+from pushmirror.publisher.proofs import SIGNATURES_AT_ONCE
 from pushmirror.settings.known import ANY_NAME, list_keys
 from pushmirror.settings.publisher import PublisherSettings
 from pushmirror.settings.subscriber import SubscriberSettings
@@ -125,6 +126,8 @@ def test_the_limits_are_those_of_the_program() -> None:
         paths.MAX_PATH_BYTES,
         paths.MAX_PART_BYTES,
         MAX_BODY_BYTES,
+        MAX_HEADER_BYTES,
+        SIGNATURES_AT_ONCE,
         MAX_UPDATES,
     ]
     found = set(map(int, re.findall(r"\d+", PROTOCOL)))
@@ -306,7 +309,7 @@ def test_every_key_of_a_job_is_documented() -> None:
 
 def test_every_state_and_cause_is_documented() -> None:
     """States are those that the program can answer with, and each cause of a dropped message has its meaning."""
-    states = returned_texts("core/schedule.py", "tree_state") | returned_texts("subscriber/listener.py", "state")
+    states = returned_texts("core/schedule.py", "tree_state") | returned_texts("core/liveness.py", "state")
     assert {"idle", "silent"} <= states
     assert undocumented(states | set(CAUSES), OPERATIONS) == []
 

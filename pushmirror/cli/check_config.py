@@ -69,7 +69,8 @@ def _summarise(file: Path, settings: PublisherSettings | SubscriberSettings) -> 
         lines += [f"  tree {name}: {tree.path}" for name, tree in settings.trees.items()]
     else:
         lines += [
-            f"  tree {name}: {tree.path}, from {tree.source}, announced by {tree.upstream}"
+            f"  tree {name}: {tree.path}, from {', '.join(source.url for source in tree.all_sources)}, "
+            f"announced by {tree.upstream}"
             for name, tree in settings.trees.items()
         ]
     return "\n".join(lines)

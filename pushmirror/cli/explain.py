@@ -91,7 +91,8 @@ def _explain_update(update: Update, listed: bytes | None, look: Look, settings: 
     parts = make_parts(update.tree, settings.trees[update.tree], settings.state_dir / "locks")
     record = look.record(update.tree)
     plan = make_plan(update, _find_changes(update, listed), parts, look.ledger, record)
-    service = settings.upstreams[update.publisher].service
+    upstream = settings.upstreams[update.publisher]
+    service = upstream.service or next(relay.service for relay in upstream.relays.values())
     return {
         "tree": update.tree,
         "scope": plan.scope,

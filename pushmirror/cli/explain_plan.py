@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pushmirror.core.budget import judge_deletions
@@ -9,8 +10,9 @@ from pushmirror.core.changes import merge, settle
 from pushmirror.core.command import Command, build_command
 from pushmirror.core.filters import filter_changes
 from pushmirror.core.model import ChangeList, Stage, StageKind, Update
-from pushmirror.core.paths import TreePath, topmost
+from pushmirror.core.paths import TreePath, shorten, topmost
 from pushmirror.core.plan import explain_stages, explain_whole, plan_list
+from pushmirror.core.sources import Proof
 from pushmirror.core.tracking import Verdict, judge_update
 from pushmirror.monitor.quantities import format_count, format_duration_ms
 from pushmirror.subscriber.ledger import Ledger
@@ -28,6 +30,7 @@ _MEANING = {
 _PURPOSE = {
     StageKind.PLAN: "a dry run, because the folder is not empty: symbolic links in the way stop the job",
     StageKind.LISTING: "a dry run that lists the metadata that has changed",
+    StageKind.MARKER: "look at the marker file of a source",
     StageKind.METADATA: "bring metadata into the staging folder",
     StageKind.PAYLOAD: "bring what was put",
     StageKind.DIRECTORIES: "bring whole directories",
@@ -70,6 +73,7 @@ def make_plan(
         if plan.verdict in (Verdict.NOTHING_NEW, Verdict.OLD_EPOCH):
             plan.notes.append("to see what it stood for when it was new: explain again with --ignore-ledger")
             return plan
+    plan.notes += _tell_sources(parts)
     if record is not None and record.paused:
         plan.notes.append("the tree is paused: what follows happens when it is resumed")
     if _is_whole(update, plan.verdict, ledger, record):
@@ -80,6 +84,19 @@ def make_plan(
     else:
         _plan_list(plan, changes, parts, ledger, record)
     return plan
+
+
+def _tell_sources(parts: TreeParts) -> Iterator[str]:
+    if len(parts.sources) == 1:
+        return
+    yield "the commands are those for the first source; a job reads from the first that has what was announced:"
+    for number, source in enumerate(parts.sources, start=1):
+        condition = {
+            Proof.NONE: "the origin's own",
+            Proof.RELAY: f"if the relay {source.relay} says so",
+            Proof.MARKER: f"if its {shorten(source.marker or b'')} is the origin's, and not for deletions",
+        }
+        yield f"source {number}: {source.url}, {condition[source.proof]}"
 
 
 def _is_whole(update: Update, verdict: Verdict | None, ledger: Ledger | None, record: TreeRecord | None) -> bool:
@@ -118,7 +135,7 @@ def _plan_list(
     if waiting:
         plan.notes.append(f"the job also brings {format_count(len(waiting), 'update')} from before, still pending")
     earlier = ChangeList(deleted=tuple(deletion.path for deletion in deletions))
-    merged = merge([earlier, *(update.changes for update in waiting if update.changes), changes])
+    merged = merge([earlier, *(update.changes or ChangeList() for update in waiting), changes])
     settled = settle(merged, parts.mirror.is_directory)
     kept = filter_changes(settled, parts.rules, parts.mirror.is_directory)
     if kept != settled:
@@ -149,6 +166,7 @@ def _plan_deletions(plan: Plan, paths: tuple[TreePath, ...], parts: TreeParts, r
 
 
 def _add_run(plan: Plan, stage: Stage, parts: TreeParts, *, exact_times: bool = False) -> None:
-    options = parts.options(exact_times=exact_times)
-    command = build_command(stage, parts.source, str(parts.mirror.path), options)
+    first = parts.sources[0]
+    options = parts.options(first, exact_times=exact_times)
+    command = build_command(stage, first.source, str(parts.mirror.path), options)
     plan.runs.append(Run(stage.kind, _PURPOSE[stage.kind], command))

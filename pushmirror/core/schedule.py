@@ -42,6 +42,8 @@ class Needs:
     missing_since_ms: int | None = None
     deletion_due_ms: int | None = None
     retry_at_ms: int | None = None
+    full_sync_retry_at_ms: int | None = None
+    """A full sync that only its age asks for has failed, and is not tried again before. Nothing else waits for it."""
     catching_up_until_ms: int | None = None
     """The history is being fetched, and a list job should wait for the rest of it until then at the latest."""
     upstream_busy_until_ms: int | None = None
@@ -88,7 +90,7 @@ def _wishes(needs: Needs) -> Iterable[tuple[int, Work]]:
     if needs.last_full_sync_ms is None:
         yield 0, Work.WHOLE
         return
-    yield needs.last_full_sync_ms + needs.max_age_ms, Work.WHOLE
+    yield max(needs.last_full_sync_ms + needs.max_age_ms, needs.full_sync_retry_at_ms or 0), Work.WHOLE
     if needs.missing_since_ms is not None:
         yield needs.missing_since_ms + needs.missing_wait_ms, Work.WHOLE
     if needs.pending_since_ms is not None and needs.whole_pending:
@@ -97,6 +99,14 @@ def _wishes(needs: Needs) -> Iterable[tuple[int, Work]]:
         yield max(needs.pending_since_ms + needs.coalesce_ms, needs.catching_up_until_ms or 0), Work.LIST
     if needs.deletion_due_ms is not None:
         yield needs.deletion_due_ms, Work.CLEAN
+
+
+def is_for_age(needs: Needs, now_ms: int) -> bool:
+    """Return whether a full sync is due, and for nothing but the age of the last one."""
+    if needs.last_full_sync_ms is None or now_ms < needs.last_full_sync_ms + needs.max_age_ms:
+        return False
+    missing = needs.missing_since_ms is not None and now_ms >= needs.missing_since_ms + needs.missing_wait_ms
+    return not missing and not needs.whole_pending
 
 
 def choose(all_needs: Iterable[Needs], now_ms: int, free_slots: int) -> Choice:

@@ -1,12 +1,14 @@
 """Signs what the journal holds unsent, puts it on the bus in order, and says at intervals that all is well.
 
-What is on the bus has been committed before; what was handed to the bus is marked afterwards. A crash in between sends
-the same bytes again, which subscribers drop as a duplicate.
+What is on the bus has been committed and marked as sent before: whoever hears of it finds it in the history, and in
+the state. In the other order a publisher that cannot mark, for want of room, would deny what it has just said, and
+every subscriber would take its journal for a copy from before. What a crash keeps from the bus a heartbeat tells.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,7 +64,7 @@ class Announcer(Service):
         self._heartbeat_ms = heartbeat_ms
         self._clock_ms = clock_ms
         self._throttle = Throttle(clock_ms)
-        self._unmarked: list[SentUpdate] = []
+        self._marked: deque[tuple[UpdateRow, SentUpdate]] = deque()
         self._looking = self._loop(self.wake)
         self._beating = self._loop(self.beat)
         self._continuing: Any = None
@@ -116,33 +118,26 @@ class Announcer(Service):
         self._continuing = self._call_once(self._continuing, 0, self.wake)
 
     def _send_batch(self) -> int:
-        """Send the next updates and return how many there were. What was sent is marked, whatever comes after it.
-
-        While a full disk keeps the journal from that nothing is sent a second time, and nothing new.
-        """
-        count = self._mark()
-        try:
-            for row in self._journal.unsent(BATCH_UPDATES):
-                self._unmarked.append(self._send(row))
-        finally:
-            count += self._mark()
+        """Send the next updates and return how many there were. What the bus did not take is sent before any others."""
+        self._mark(self._journal.unsent(BATCH_UPDATES - len(self._marked)))
+        count = len(self._marked)
+        while self._marked:
+            self._send(*self._marked[0])
+            self._marked.popleft()
         return count
 
-    def _mark(self) -> int:
-        """Mark what was sent, and return how many updates that were."""
-        count = len(self._unmarked)
-        if count:
-            self._journal.mark_sent(self._unmarked, sent_ms=self._clock_ms())
-            self._unmarked.clear()
-        return count
+    def _mark(self, rows: Sequence[UpdateRow]) -> None:
+        """Sign updates and mark them as sent. While a full disk keeps the journal from that nothing new is sent."""
+        signed = [SentUpdate(row.position, self._key.sign(row.signed), self._key.public.line) for row in rows]
+        if signed:
+            self._journal.mark_sent(signed, sent_ms=self._clock_ms())
+        self._marked.extend(zip(rows, signed, strict=True))
 
-    def _send(self, row: UpdateRow) -> SentUpdate:
-        signature, certificate = self._key.sign(row.signed), self._key.public.line
+    def _send(self, row: UpdateRow, sent: SentUpdate) -> None:
         # The topic is the one that was signed, also when the settings name another one by now.
         topic = str(parse_object(row.signed, max_bytes=MAX_SIGNED_BYTES)["topic"])
-        self._sender.send(topic.encode(), attach(row.signed, signature, certificate))
+        self._sender.send(topic.encode(), attach(row.signed, sent.signature, sent.certificate))
         _log.info("announced %s serial %d", row.tree, row.serial)
-        return SentUpdate(row.position, signature, certificate)
 
     def beat(self) -> None:
         """Tell where every tree is."""

@@ -121,7 +121,7 @@ class Journal:
             return [make_row(found) for found in self._connection.execute(query, (limit,))]
 
     def mark_sent(self, sent: Iterable[SentUpdate], *, sent_ms: int) -> None:
-        """Record that these updates were handed to the bus: from now on they are part of the history."""
+        """Record that these updates are sent: from now on they are part of the history, and may go on the bus."""
         rows = [(sent_ms, item.signature, item.certificate, item.position) for item in sent]
         with self._transaction():
             self._connection.executemany(

@@ -49,7 +49,7 @@ class UpdateRow:
 
 @dataclass(frozen=True)
 class SentUpdate:
-    """That an update was handed to the bus, and with which signature."""
+    """That an update is sent, and with which signature."""
 
     position: int
     signature: bytes

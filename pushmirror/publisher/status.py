@@ -46,7 +46,7 @@ def _describe_history(journal: Journal, settings: PublisherSettings, now_ms: int
 
 
 def _describe_tree(journal: Journal, tree: str, url: str | None) -> dict[str, Any]:
-    """`serial` is the newest announced, `sent` the newest that was handed to the bus."""
+    """`serial` is the newest announced, `sent` the newest that the history has and the bus is told."""
     newest = journal.newest_sent(tree)
     return {
         "serial": journal.announced_head(tree).serial,

@@ -11,30 +11,44 @@ from pathlib import Path
 from pushmirror.core.paths import STAGING_NAME
 from pushmirror.settings.common import PLAIN_PROFILE
 from pushmirror.settings.document import Document, KeyPath, format_key
+from pushmirror.settings.https_checks import check_https
 from pushmirror.settings.paths import check_absolute, find_enclosing, find_overlaps
+from pushmirror.settings.relay_checks import check_relays
+from pushmirror.settings.source_checks import check_sources, source_keys
 
 Problem = tuple[KeyPath, str]
 
-PUBLISHER_FILES: tuple[KeyPath, ...] = (("state_dir",), ("key",), ("authorized_nodes",), ("control",))
-SUBSCRIBER_FILES: tuple[KeyPath, ...] = (("state_dir",), ("key",), ("control",))
+PUBLISHER_FILES: tuple[KeyPath, ...] = (
+    *(("state_dir",), ("key",), ("authorized_nodes",), ("control",)),
+    *(("service_certificate",), ("service_key",)),
+)
+SUBSCRIBER_FILES: tuple[KeyPath, ...] = (("state_dir",), ("key",), ("control",), ("relay", "authorized_nodes"))
 
 
 def cross_check_publisher(document: Document) -> list[Problem]:
     """Return what does not go together in a publisher's file."""
-    return [*_check_overlaps(document), *_check_own_files(document, PUBLISHER_FILES)]
+    return [*_check_overlaps(document), *_check_own_files(document, PUBLISHER_FILES), *check_https(document)]
 
 
 def cross_check_subscriber(document: Document) -> list[Problem]:
     """Return what does not go together in a subscriber's file."""
-    passwords = tuple(("trees", name, "password_file") for name in document.names("trees"))
     return [
         *_check_overlaps(document),
-        *_check_own_files(document, (*SUBSCRIBER_FILES, *passwords)),
+        *_check_own_files(document, (*SUBSCRIBER_FILES, *password_keys(document))),
         *_check_upstreams(document),
+        *check_sources(document),
+        *check_relays(document),
         *_check_staging(document),
         *_check_filters(document),
         *_check_profiles(document),
     ]
+
+
+def password_keys(document: Document) -> tuple[KeyPath, ...]:
+    """Return where a subscriber's file may name a file with a password: at each tree, and at each of its sources."""
+    trees: list[KeyPath] = [("trees", name) for name in document.names("trees")]
+    sources = [key for name in document.names("trees") for key in source_keys(document, name)]
+    return tuple((*key, "password_file") for key in (*trees, *sources))
 
 
 def path_at(document: Document, key: KeyPath) -> Path | None:

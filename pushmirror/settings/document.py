@@ -50,6 +50,8 @@ class Document:
         """Return what stands at `path`, None if nothing does."""
         found: object = self.data
         for part in path:
+            if isinstance(found, list):
+                found = dict(enumerate(found))
             found = found.get(part) if isinstance(found, Mapping) else None
         return found
 

@@ -42,6 +42,17 @@ def check_listening_service(text: str) -> str:
     return text.removesuffix("/")
 
 
+def check_https_service(text: str) -> str:
+    """Return `text` if the HTTP service can listen there: as above, or ``https://HOST:PORT``.
+
+    Raises ValueError, which says what to write.
+    """
+    if not text.startswith("https://"):
+        return check_listening_service(text)
+    _check_host_and_port(_after("https://", text).removesuffix("/"), text, may_be_any=True)
+    return text.removesuffix("/")
+
+
 def check_remote_service(text: str) -> str:
     """Return `text`, without a slash at its end, if it is the URL of a service: http or https, perhaps with a path.
 

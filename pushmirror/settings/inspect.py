@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pushmirror.errors import Fault
-from pushmirror.settings.cross import Problem, describe_overlaps, path_at, tree_paths
+from pushmirror.settings.cross import Problem, describe_overlaps, password_keys, path_at, tree_paths
 from pushmirror.settings.disk import (
     look_at_folder,
     look_at_nodes,
@@ -19,6 +19,7 @@ from pushmirror.settings.disk import (
     look_at_staging,
 )
 from pushmirror.settings.document import Document, KeyPath
+from pushmirror.settings.https_checks import look_at_authorities, look_at_https
 
 _STATE_ADVICE = "create it for the daemon's user (as a systemd service it is made by StateDirectory=)"
 _TREE_ADVICE = "create it or mount it, for the daemon's user"
@@ -40,17 +41,27 @@ def _inspect_publisher(document: Document) -> Iterator[tuple[KeyPath, str | None
     if nodes is not None:
         for problem in look_at_nodes(nodes):
             yield ("authorized_nodes",), problem
+    yield from look_at_https(path_at(document, ("service_certificate",)), path_at(document, ("service_key",)))
     yield from _inspect_trees(document, writable=False)
 
 
 def _inspect_subscriber(document: Document) -> Iterator[tuple[KeyPath, str | None]]:
     yield from _inspect_daemon(document)
     yield from _inspect_trees(document, writable=True)
+    for name in document.names("upstreams"):
+        authorities = path_at(document, ("upstreams", name, "service_ca"))
+        if authorities is not None:
+            yield from look_at_authorities(("upstreams", name, "service_ca"), authorities)
+    nodes = path_at(document, ("relay", "authorized_nodes"))
+    if nodes is not None:
+        for problem in look_at_nodes(nodes):
+            yield ("relay", "authorized_nodes"), problem
     trees = tree_paths(document)
-    for name in document.names("trees"):
-        password_file = path_at(document, ("trees", name, "password_file"))
+    for key in password_keys(document):
+        password_file = path_at(document, key)
         if password_file is not None:
-            yield ("trees", name, "password_file"), look_at_secret(password_file)
+            yield key, look_at_secret(password_file)
+    for name in document.names("trees"):
         staging = path_at(document, ("trees", name, "staging_dir"))
         if staging is not None and name in trees:
             yield ("trees", name, "staging_dir"), look_at_staging(staging, trees[name])

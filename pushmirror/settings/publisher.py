@@ -8,12 +8,12 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from pushmirror.core.patterns import parse_pattern
+from pushmirror.core.retention import Retention
 from pushmirror.settings.common import (
     PLAIN_PROFILE,
     AbsolutePath,
     Environment,
     ListeningEndpoint,
-    ListeningService,
     Named,
     NodeName,
     ProfileName,
@@ -25,9 +25,12 @@ from pushmirror.settings.common import (
     duration_between,
     duration_field,
     list_to_tuple,
+    size_between,
+    size_field,
     text_parsed_by,
 )
 from pushmirror.settings.paths import check_marker
+from pushmirror.settings.serving import HttpsService, Proxies, ServiceLimits
 
 
 def _check_pattern(text: str) -> str:
@@ -91,6 +94,22 @@ class PublisherTree(SettingsModel):
     detect: Detect = Field(default=Detect(), description="how changes are found that nobody announces")
 
 
+class History(SettingsModel):
+    """How long updates are kept for those who missed them. Each tree's newest is kept whatever is set here."""
+
+    age_ms: Annotated[int, duration_between("1m", "3650d")] = duration_field(
+        "age", "30d", "updates older than this are removed; whoever was away for longer makes a full sync"
+    )
+    size_bytes: Annotated[int, size_between("1MB", "1TB")] = size_field(
+        "size", "1GB", "how large the journal may become with its updates and lists; the oldest go first"
+    )
+
+    @property
+    def retention(self) -> Retention:
+        """What is kept."""
+        return Retention(self.age_ms, self.size_bytes)
+
+
 class PublisherSettings(SettingsModel):
     """All that a publisher is told by its operator."""
 
@@ -98,8 +117,22 @@ class PublisherSettings(SettingsModel):
     state_dir: AbsolutePath = Field(description="the folder of the journal; only this publisher may use it")
     key: AbsolutePath = Field(description="the private key, made by pushmirror keygen; the public one lies beside it")
     bus: Bus = Field(description="the message bus")
-    service: ListeningService = Field(
-        description="where the HTTP service for history and reports listens: http://ADDRESS:PORT"
+    service: HttpsService = Field(
+        description="where the HTTP service for history and reports listens: http://ADDRESS:PORT, https://ADDRESS:PORT"
+    )
+    service_certificate: AbsolutePath | None = Field(
+        default=None,
+        description="for https: the certificate of the service in PEM, and after it those that lead to its authority",
+    )
+    service_key: AbsolutePath | None = Field(
+        default=None, description="for https: the private key of the certificate in PEM, readable by the daemon alone"
+    )
+    service_limits: ServiceLimits = Field(
+        default=ServiceLimits(), description="what one address may have of the service"
+    )
+    trusted_proxies: Proxies = Field(
+        default=(),
+        description="addresses or networks of proxies whose X-Forwarded-For is believed, and who have no limits",
     )
     authorized_nodes: AbsolutePath | None = Field(
         default=None,
@@ -114,6 +147,7 @@ class PublisherSettings(SettingsModel):
         default=None,
         description="the configuration of the rsync daemon that serves the trees: what it hides is not announced",
     )
+    history: History = Field(default=History(), description="how much of what was announced is kept")
     trees: Named[PublisherTree] = Field(description="the trees, by name")
 
     @property

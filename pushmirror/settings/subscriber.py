@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from pushmirror.core.filters import Rules
-from pushmirror.core.paths import STAGING_NAME
+from pushmirror.core.paths import STAGING_NAME, TreePath, trust
 from pushmirror.core.patterns import parse_pattern
 from pushmirror.core.profiles import PROFILES, Profile, make_profile
-from pushmirror.errors import KeyFileError
+from pushmirror.errors import UntrustedPath
 from pushmirror.settings.common import (
     PLAIN_PROFILE,
     AbsolutePath,
@@ -35,8 +37,10 @@ from pushmirror.settings.common import (
     size_field,
     text_parsed_by,
 )
-from pushmirror.settings.names import PROGRAM_PATTERN, check_program
+from pushmirror.settings.names import PROGRAM_PATTERN, check_program, shorten
 from pushmirror.settings.paths import check_absolute
+from pushmirror.settings.public_keys import PublicLines, read_public_lines
+from pushmirror.settings.relays import Relay, Relays
 from pushmirror.settings.units import parse_duration_ms
 
 if TYPE_CHECKING:
@@ -44,31 +48,38 @@ if TYPE_CHECKING:
 
 _REPOSITORY_GRACE_MS = parse_duration_ms("10m")
 STAGING_FOLDER = STAGING_NAME.decode()
+_MAX_SOURCES = 20
 
 
 def _check_rsync(text: str) -> str:
     return str(check_absolute(text)) if "/" in text else check_program(text)
 
 
-def _check_public_line(line: str) -> str:
-    from pushmirror.keys import parse_public_line  # cryptography is loaded only where a key is read
-
+def _check_marker(text: str) -> TreePath:
     try:
-        parse_public_line(line)
-    except KeyFileError as error:
-        raise ValueError(str(error)) from error
-    return line
-
-
-PublicLine = Annotated[str, text_parsed_by(_check_public_line, "ssh-ed25519 .+")]
-PublicLines = Annotated[tuple[PublicLine, ...], Field(min_length=1), BeforeValidator(list_to_tuple)]
+        return trust(text.encode("utf-8", "surrogatepass"))
+    except UntrustedPath as error:
+        raise ValueError(f"{shorten(text)} is no file of the tree: write it as seen from the tree's root") from error
 
 
 class Upstream(SettingsModel):
     """One publisher that is listened to."""
 
-    publish: RemoteEndpoint = Field(description="the publisher's ZeroMQ PUB socket: tcp://HOST:PORT")
-    service: RemoteService = Field(description="the publisher's HTTP service: http://HOST:PORT or https://HOST/PATH")
+    publish: RemoteEndpoint | None = Field(
+        default=None, description="the publisher's ZeroMQ PUB socket: tcp://HOST:PORT; absent: only relays are heard"
+    )
+    service: RemoteService | None = Field(
+        default=None,
+        description="the publisher's HTTP service: http://HOST:PORT or https://HOST/PATH; absent: relays are asked",
+    )
+    relays: Relays = Field(
+        default_factory=lambda: MappingProxyType({}),
+        description="mirrors of the publisher that hand its updates on, by node name",
+    )
+    service_ca: AbsolutePath | None = Field(
+        default=None,
+        description="for https: the file of the authorities that are believed, also for relays; absent: the system's",
+    )
     topic_prefix: TopicPrefix = Field(description="the beginning of the publisher's topics, such as org.example")
     environment: Environment = Field(description="the part of its topics after the prefix, such as prod")
     keys: PublicLines = Field(
@@ -78,9 +89,7 @@ class Upstream(SettingsModel):
     @property
     def public_keys(self) -> tuple[PublicKey, ...]:
         """The keys that are believed, read."""
-        from pushmirror.keys import parse_public_line
-
-        return tuple(parse_public_line(line) for line in self.keys)
+        return read_public_lines(self.keys)
 
 
 class DeleteBudget(SettingsModel):
@@ -98,12 +107,44 @@ class DeleteBudget(SettingsModel):
     )
 
 
+class TreeSource(SettingsModel):
+    """One of several sources of a tree; a URL alone is the origin's own."""
+
+    url: SourceUrl = Field(description="the rsync URL of the tree there")
+    relay: NodeName | None = Field(
+        default=None,
+        description="the mirror there is a relay, which says itself what it has: a name under relays of the upstream",
+    )
+    marker: Annotated[TreePath, text_parsed_by(_check_marker, "[^/].*")] | None = Field(
+        default=None,
+        description="the mirror there is used when this file, as seen from the tree's root, is as it is at the origin",
+    )
+    password_file: AbsolutePath | None = Field(
+        default=None, description="the file with the password for this source; absent: that of the tree for the origin"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_url(cls, value: object) -> object:
+        return {"url": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, object]:
+        return {"anyOf": [{"type": "string", "pattern": "^rsync://.+$"}, handler(schema)]}
+
+
 class SubscriberTree(SettingsModel):
     """One tree that is mirrored."""
 
     upstream: NodeName = Field(description="whose announcements count: a name under upstreams")
-    source: SourceUrl = Field(
-        description="the rsync URL of the tree: rsync://HOST/MODULE/ or rsync://HOST/MODULE/FOLDER/"
+    source: SourceUrl | None = Field(
+        default=None,
+        description="the rsync URL of the tree: rsync://HOST/MODULE/ or rsync://HOST/MODULE/FOLDER/",
+    )
+    sources: Annotated[tuple[TreeSource, ...], Field(max_length=_MAX_SOURCES), BeforeValidator(list_to_tuple)] = Field(
+        default=(),
+        description="several sources in place of source, in order of preference: URLs of the origin, relays, and "
+        "mirrors with a marker",
     )
     path: TreeFolder = Field(description="the folder of the mirror on this machine")
     profile: ProfileName = Field(
@@ -139,7 +180,8 @@ class SubscriberTree(SettingsModel):
     )
     exclude: PathPatterns = Field(default=(), description="patterns of paths not to mirror, as rsync reads --exclude")
     password_file: AbsolutePath | None = Field(
-        default=None, description="the file with the password for the rsync daemon, readable by the subscriber alone"
+        default=None,
+        description="the file with the password for the origin's rsync daemon, readable by the subscriber alone",
     )
     bandwidth_bytes_per_second: Annotated[int, size_between("1KB", "1TB")] | None = Field(
         alias="bandwidth", default=None, description="the most that one job reads per second; absent: no limit"
@@ -165,6 +207,11 @@ class SubscriberTree(SettingsModel):
     output_limit_bytes: Annotated[int, size_between("1MB", "1TB")] = size_field(
         "output_limit", "2GB", "a job is ended when its rsync printed more than this"
     )
+
+    @property
+    def all_sources(self) -> tuple[TreeSource, ...]:
+        """Where the tree can be read, in order of preference."""
+        return self.sources if self.source is None else (TreeSource(url=self.source),)
 
     @property
     def delete_grace_ms(self) -> int:
@@ -205,6 +252,7 @@ class SubscriberSettings(SettingsModel):
     max_jobs: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=4, description="how many trees are synced at the same time"
     )
+    relay: Relay | None = Field(default=None, description="hand on what was applied, to mirrors below this one")
     upstreams: Named[Upstream] = Field(description="the publishers, by name")
     trees: Named[SubscriberTree] = Field(description="the trees, by name")
 

@@ -22,7 +22,8 @@ from pushmirror.subscriber.service_client import HistoryGone
 
 log = logging.getLogger(__name__)
 
-_RETRY_DELAYS_S = (1.0, 4.0, 10.0)
+_RETRY_DELAYS_S = (1.0, 4.0, 10.0, 20.0, 20.0)
+"""A service that is started anew, or a network that is gone for a moment, must not cost a full sync."""
 HOLD_WITHOUT_PROGRESS_MS = 10_000
 """List jobs wait for the rest of the history as long as an update comes at least this often,"""
 HOLD_AT_MOST_MS = 5 * 60_000
@@ -37,6 +38,9 @@ class Service(Protocol):
     async def state(self, tree: str) -> TreeState: ...
 
     async def show_header(self, body: bytes) -> None: ...
+
+    @property
+    def has_origin(self) -> bool: ...
 
     def expects(self, tree: str, wanted: Head) -> bool: ...
 
@@ -121,16 +125,22 @@ class CatchingUp:
             log.error("tree %s: what was missed is not recorded: %s (%d more before)", self._tree, error, suppressed)
 
     async def _ask_until_done(self, aim: _Aim) -> None:
-        for delay_s in (*_RETRY_DELAYS_S, None):
+        tries_left = len(_RETRY_DELAYS_S)
+        while True:
+            head = self._ledger.head(self._tree)
             try:
-                if await self._ask(aim):
+                if await self._ask(aim, last=not tries_left):
                     return
             except (ServiceError, MalformedMessage) as error:
                 if self._stopped:
                     return
                 log.warning("tree %s: the service of its upstream is of no help: %s", self._tree, error)
-            if delay_s is not None:
-                await deferLater(self._reactor, delay_s)
+            if self._ledger.head(self._tree) != head:
+                tries_left = len(_RETRY_DELAYS_S)  # it is of some help, slow as it may be
+            if not tries_left:
+                break
+            await deferLater(self._reactor, _RETRY_DELAYS_S[-tries_left])
+            tries_left -= 1
         self._give_up(aim)
 
     def _give_up(self, aim: _Aim) -> None:
@@ -141,7 +151,7 @@ class CatchingUp:
         if judge_head(self._ledger.head(self._tree), aim.wanted) in lost:
             self._recorder.start_over(self._tree, aim.wanted, aim.at_ms)
 
-    async def _ask(self, aim: _Aim) -> bool:
+    async def _ask(self, aim: _Aim, *, last: bool) -> bool:
         """Fetch what was missed, or learn that it is not to be had. Returns whether all that was wanted is known."""
         complete = forked = False
         try:
@@ -155,11 +165,18 @@ class CatchingUp:
             state = await self._prove_fork(state)
         aim.doubt = False
         verdict = judge_state(self._ledger.head(self._tree), state)
+        if not last and self._origin_may_know_more(state, verdict):
+            raise ServiceError("only a relay answers, and it does not know the way from what was heard")
         if verdict in (Verdict.NEW_EPOCH, Verdict.FORK) or (forked and verdict is Verdict.GAP):
             self._recorder.start_over(self._tree, state.head, None, forked=forked)
             return not self._client.has_more(self._tree, state.head) or await self._fetch()
         covered = aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted)
         return verdict is not Verdict.GAP and (state.of_origin or covered)
+
+    def _origin_may_know_more(self, state: TreeState, verdict: Verdict) -> bool:
+        """Whether a full sync on a relay's word may be spared: the publisher itself may answer in a moment."""
+        lost = verdict in (Verdict.NEW_EPOCH, Verdict.FORK) and self._ledger.head(self._tree) is not None
+        return lost and not state.of_origin and self._client.has_origin
 
     async def _prove_fork(self, state: TreeState) -> TreeState:
         """Show the publisher what it said and does not hold any more; return its state after that.

@@ -11,7 +11,17 @@ from twisted.internet.defer import Deferred, DeferredList
 from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.model import Event
 from pushmirror.core.progress import Progress
-from pushmirror.core.schedule import Due, Needs, busy_delay_ms, choose, retry_delay_ms, spread_max_age_ms, tree_state
+from pushmirror.core.schedule import (
+    Due,
+    Needs,
+    Work,
+    busy_delay_ms,
+    choose,
+    is_for_age,
+    retry_delay_ms,
+    spread_max_age_ms,
+    tree_state,
+)
 from pushmirror.errors import StateError
 from pushmirror.subscriber.job import Job
 from pushmirror.subscriber.ledger import Ledger
@@ -117,6 +127,7 @@ class Dispatcher:
             missing_since_ms=record.missing_since_ms,
             deletion_due_ms=record.deletion_due_ms,
             retry_at_ms=record.retry_at_ms,
+            full_sync_retry_at_ms=record.full_sync_retry_at_ms,
             catching_up_until_ms=self._catching_up_until_ms(record.tree),
             upstream_busy_until_ms=self._busy_until_ms(record.tree),
             no_source_until_ms=self._sources[record.tree].blocked(record),
@@ -125,7 +136,8 @@ class Dispatcher:
 
     def state(self, record: TreeRecord) -> str:
         """Return the state of a tree as ``status`` shows it."""
-        return tree_state(self.needs(record), record.failures, record.hopeless, self._clock_ms())
+        failures = max(record.failures, record.full_sync_failures)
+        return tree_state(self.needs(record), failures, record.hopeless, self._clock_ms())
 
     def show_sources(self, record: TreeRecord) -> dict[str, Any]:
         """Return what ``status`` tells of the sources of a tree."""
@@ -144,11 +156,11 @@ class Dispatcher:
         except Exception as error:  # the others go on
             log.exception("tree %s: a job could not be begun", due.tree)
             judgement = Judgement(Outcome.FAILED, f"a fault of this program: {error!r}")
-            self._record_failure(due.tree, judgement, self._clock_ms())
+            self._record_failure(due, judgement, self._clock_ms())
             self.poke()
             return
         self._jobs[due.tree] = job
-        ended: Deferred[None] = Deferred.fromCoroutine(self._run(job))
+        ended: Deferred[None] = Deferred.fromCoroutine(self._run(job, due))
         self._running[due.tree] = ended
         ended.addBoth(self._forget, due.tree)
 
@@ -175,18 +187,18 @@ class Dispatcher:
         """Return how far the running job of `tree` is, if it has told."""
         return self._runner.progress(tree)
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Job, due: Due) -> None:
         try:
             await job.run()
         except JobStopped as stopped:
-            self._record_stop(job, stopped)
+            self._record_stop(job, due, stopped)
         except OSError as error:
             reason = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
-            self._record_stop(job, JobStopped(Judgement(Outcome.DISK, f"the mirror's disk: {reason}")))
+            self._record_stop(job, due, JobStopped(Judgement(Outcome.DISK, f"the mirror's disk: {reason}")))
         except StateError as error:
-            self._record_stop(job, JobStopped(Judgement(Outcome.DISK, str(error))))
+            self._record_stop(job, due, JobStopped(Judgement(Outcome.DISK, str(error))))
         except Exception as error:
-            self._record_stop(job, JobStopped(Judgement(Outcome.FAILED, f"a fault of this program: {error!r}")))
+            self._record_stop(job, due, JobStopped(Judgement(Outcome.FAILED, f"a fault of this program: {error!r}")))
             raise
         else:
             record = job.finish("done", None, 0)
@@ -197,7 +209,7 @@ class Dispatcher:
             )  # fmt: skip
             self._tell(Event.COMPLETED, record, None)
 
-    def _record_stop(self, job: Job, stopped: JobStopped) -> None:
+    def _record_stop(self, job: Job, due: Due, stopped: JobStopped) -> None:
         tree, judgement = job.record.tree, stopped.judgement
         if self._stopping:
             job.finish("interrupted", "the daemon was stopped", stopped.code)
@@ -206,7 +218,7 @@ class Dispatcher:
         if stopped.missing:
             self._wait_for_missing(job.record, judgement.reason, now_ms)
         else:
-            self._record_failure(tree, judgement, now_ms)
+            self._record_failure(due, judgement, now_ms)
         record = job.finish("waiting" if stopped.missing else "failed", judgement.reason, stopped.code)
         log.warning("tree %s: %s", tree, judgement.reason)
         self._tell(Event.FAILED, record, None)
@@ -220,12 +232,16 @@ class Dispatcher:
             retry_at_ms = now_ms
         self._ledger.wait_for_missing(tree, reason, now_ms, retry_at_ms)
 
-    def _record_failure(self, tree: str, judgement: Judgement, now_ms: int) -> None:
-        busy = judgement.outcome is Outcome.BUSY
-        failures = self._ledger.tree(tree).failures + 1
-        delay_ms = busy_delay_ms(self._random()) if busy else self._delay_ms(failures)
+    def _record_failure(self, due: Due, judgement: Judgement, now_ms: int) -> None:
+        busy, record = judgement.outcome is Outcome.BUSY, self._ledger.tree(due.tree)
+        for_age = due.work is Work.WHOLE and is_for_age(self.needs(record), now_ms)
+        failures = (record.full_sync_failures if for_age else record.failures) + 1
+        retry_at_ms = now_ms + (busy_delay_ms(self._random()) if busy else self._delay_ms(failures))
+        if for_age:
+            self._ledger.fail_full_sync(due.tree, judgement.reason, retry_at_ms, counts=not busy)
+            return
         hopeless = judgement.outcome in (Outcome.FAILED, Outcome.DISK)
-        self._ledger.fail(tree, judgement.reason, now_ms + delay_ms, counts=not busy, hopeless=hopeless)
+        self._ledger.fail(due.tree, judgement.reason, retry_at_ms, counts=not busy, hopeless=hopeless)
 
     def _delay_ms(self, failures: int) -> int:
         return retry_delay_ms(failures, self._random())

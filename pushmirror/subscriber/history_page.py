@@ -31,12 +31,12 @@ class HistoryPage:
         self._paths = 0
 
     def take(self, fetched: HeardUpdate) -> None:
-        """Take the next update of the answer. Raises Forked when it does not follow."""
+        """Take the next update of the answer. Raises Forked or ServiceError when it does not follow."""
         verdict = judge_update(self._head, fetched.update)
         if verdict is Verdict.NOTHING_NEW:
             return
         if verdict is not Verdict.NEXT:
-            raise Forked("the history does not follow on what was heard")
+            raise _explain(verdict)
         self._head = _head_of(fetched)
         self._waiting.append(fetched)
         self._paths += 0 if fetched.changes is None else count_paths(fetched.changes)
@@ -44,7 +44,10 @@ class HistoryPage:
             self.commit()
 
     def commit(self) -> None:
-        """Record what was taken since the last commit, less what the bus has told meanwhile. Raises Forked."""
+        """Record what was taken since the last commit, less what the bus has told meanwhile.
+
+        Raises Forked or ServiceError.
+        """
         waiting, self._waiting, self._paths = self._waiting, [], 0
         head, new = self._ledger.head(self._tree), []
         for fetched in waiting:
@@ -53,9 +56,16 @@ class HistoryPage:
                 new.append(fetched)
                 head = _head_of(fetched)
             elif verdict in (Verdict.GAP, Verdict.FORK):
-                raise Forked("the history does not follow on what was heard meanwhile")
+                raise _explain(verdict)
         if new:
             self._recorder.announce(self._tree, new)
+
+
+def _explain(verdict: Verdict) -> ServiceError:
+    """Return the error for an update that does not follow. One that is left out is no proof of another history."""
+    if verdict in (Verdict.FORK, Verdict.NEW_EPOCH):
+        return Forked("the history does not follow on what was heard")
+    return ServiceError("the history that it hands out has a hole")
 
 
 def _head_of(heard: HeardUpdate) -> Head:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from pushmirror.core.arrival import reliable_surplus, still_incomplete
 from pushmirror.core.changes import merge, plain_puts, settle
 from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.filters import filter_changes
-from pushmirror.core.model import ChangeList, Event, ScopeKind, Stage, StageKind
+from pushmirror.core.model import ChangeList, Event, ScopeKind, Stage, StageKind, Stamp
 from pushmirror.core.paths import TreePath, topmost
 from pushmirror.core.plan import beside, plan_list, with_siblings
 from pushmirror.core.profiles import without_busy
@@ -144,11 +145,15 @@ class Job:
         if self._puts_done:
             await self._turns.take_next(wanted_for_deletions(self._before, self.record.serial))
             return
-        stamps = [stamp for update in self._known if update.changes for stamp in update.changes.stamps]
+        stamps = await self._runs.in_thread(self._read_stamps) if self._turns.look_at_markers else ()
         choice = await self._turns.take_next(self._wanted, stamps)
         serial = min(self._known[-1].serial, choice.serial) if self._work is Work.LIST else choice.serial
         self.record = replace(self.record, serial=serial)
         self._pending = self._pending_up_to(serial)
+
+    def _read_stamps(self) -> tuple[Stamp, ...]:
+        lists = (update.changes for update in self._known)
+        return tuple(stamp for changes in lists if changes for stamp in changes.stamps)
 
     async def _run_stages(self) -> None:
         if not self._puts_done:
@@ -198,12 +203,12 @@ class Job:
 
     def _sum_up(self, existing: list[TreePath], turned: set[TreePath]) -> ChangeList:
         """Return what all pending updates and deletions amount to here, without what the operator's rules hide."""
-        updates = [update.changes for update in self._pending if update.changes]
+        updates = (update.changes or ChangeList() for update in self._pending)  # one after the other
         return self._settle(
-            [ChangeList(deleted=tuple(existing)), *updates, ChangeList(directories=tuple(sorted(turned)))]
+            chain([ChangeList(deleted=tuple(existing))], updates, [ChangeList(directories=tuple(sorted(turned)))])
         )
 
-    def _settle(self, lists: list[ChangeList]) -> ChangeList:
+    def _settle(self, lists: Iterable[ChangeList]) -> ChangeList:
         changes = without_busy(settle(merge(lists), self._mirror.is_directory), self._parts.profile)
         return filter_changes(changes, self._parts.rules, self._mirror.is_directory)
 
@@ -231,7 +236,7 @@ class Job:
         return await self._list_surplus(plan.surplus) if plan.surplus else ()
 
     async def _list_surplus(self, directories: tuple[TreePath, ...] = ()) -> tuple[TreePath, ...]:
-        result = await self._runs.run(Stage(StageKind.SURPLUS, directories))
+        result = await self._runs.run(Stage(StageKind.SURPLUS, directories), self._turns.surplus_source)
         return reliable_surplus(result.items, result.notes)
 
     # --- the whole tree
@@ -245,7 +250,7 @@ class Job:
         if first and not self._was_empty:
             await whole.check_plan()
         self._root_mtime_ns = await whole.fetch(may_wait=self._may_wait())
-        surplus = await whole.list_surplus(others=self._turns.has_next)
+        surplus = await whole.list_surplus(self._turns.surplus_source, others=self._turns.has_next)
         existing = {deletion.path for deletion in self._ledger.deletions(self._tree)}
         compared = self._judge_whole(existing)
         deletions = topmost([*reliable_surplus(surplus.items, surplus.notes), *compared.deletions])

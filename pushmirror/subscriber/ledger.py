@@ -79,7 +79,8 @@ class Ledger(LedgerOwed, LedgerJobs, LedgerDeletions):
         with transaction(self._database) as database:
             database.execute(
                 "UPDATE trees SET last_full_sync_ms = last_full_sync_ms + ?1,"
-                " retry_at_ms = retry_at_ms + ?1, missing_since_ms = missing_since_ms + ?1",
+                " retry_at_ms = retry_at_ms + ?1, missing_since_ms = missing_since_ms + ?1,"
+                " full_sync_retry_at_ms = full_sync_retry_at_ms + ?1",
                 (jump_ms,),
             )
             database.execute("UPDATE pending SET received_ms = received_ms + ?", (jump_ms,))
@@ -95,6 +96,7 @@ class Ledger(LedgerOwed, LedgerJobs, LedgerDeletions):
             ("trees", "last_full_sync_ms", now_ms),
             ("trees", "missing_since_ms", now_ms),
             ("trees", "retry_at_ms", now_ms + longest_retry_ms),
+            ("trees", "full_sync_retry_at_ms", now_ms + longest_retry_ms),
             ("pending", "received_ms", now_ms),
             ("deletions", "due_ms", now_ms + longest_grace_ms),
             ("rechecks", "retry_at_ms", now_ms + longest_grace_ms),

@@ -27,6 +27,15 @@ CREATE TABLE rechecks (
     PRIMARY KEY (tree, path)
 );
 """
+_INDEXES = """
+CREATE INDEX deletions_by_serial ON deletions (tree, serial);
+CREATE INDEX deletions_by_time ON deletions (tree, due_ms);
+CREATE INDEX approved_deletions ON deletions (tree, due_ms) WHERE approved;
+CREATE INDEX kept_beginnings ON kept (tree, serial) WHERE envelope IS NULL;
+CREATE INDEX kept_by_list ON kept (tree, list_digest, serial) WHERE list_digest IS NOT NULL;
+CREATE INDEX kept_sizes ON kept (tree, serial, received_ms, bytes);
+"""
+"""There may be hundreds of thousands of rows, about which questions are asked all the time, by strangers too."""
 _SCHEMA = f"""
 CREATE TABLE trees (
     tree TEXT PRIMARY KEY,
@@ -44,7 +53,8 @@ CREATE TABLE trees (
     retry_at_ms INTEGER, missing_since_ms INTEGER,
     reason TEXT, held TEXT,
     incomplete TEXT NOT NULL DEFAULT '[]',
-    unannounced_total INTEGER NOT NULL DEFAULT 0, unannounced_last INTEGER
+    unannounced_total INTEGER NOT NULL DEFAULT 0, unannounced_last INTEGER,
+    full_sync_failures INTEGER NOT NULL DEFAULT 0, full_sync_retry_at_ms INTEGER, full_sync_reason TEXT
 );
 CREATE TABLE headers (tree TEXT PRIMARY KEY, envelope BLOB NOT NULL);
 CREATE TABLE pending (
@@ -68,14 +78,17 @@ CREATE TABLE jobs (
     lag_ms INTEGER, exit_code INTEGER, reason TEXT
 );
 CREATE INDEX jobs_by_tree ON jobs (tree, job);
-{_OWED_SCHEMA}{KEPT_SCHEMA}"""
+{_OWED_SCHEMA}{KEPT_SCHEMA}{_INDEXES}"""
 _MIGRATIONS = {
     1: f"""
 ALTER TABLE trees ADD COLUMN unannounced_total INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE trees ADD COLUMN unannounced_last INTEGER;
+ALTER TABLE trees ADD COLUMN full_sync_failures INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE trees ADD COLUMN full_sync_retry_at_ms INTEGER;
+ALTER TABLE trees ADD COLUMN full_sync_reason TEXT;
 CREATE TABLE headers (tree TEXT PRIMARY KEY, envelope BLOB NOT NULL);
 ALTER TABLE deletions ADD COLUMN put_off INTEGER NOT NULL DEFAULT 0;
-{_OWED_SCHEMA}{KEPT_SCHEMA}""",
+{_OWED_SCHEMA}{KEPT_SCHEMA}{_INDEXES}""",
 }
 """What makes a ledger of one format one of the next."""
 

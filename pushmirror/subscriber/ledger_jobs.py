@@ -91,11 +91,13 @@ class LedgerJobs(LedgerPart):
             row = database.execute("SELECT applied, generation FROM trees WHERE tree = ?", (tree,)).fetchone()
             if row["generation"] != generation:
                 return False
+            rechecked = record_comparison(database, tree, compared, due_ms)
             lowest = min(serial, row["applied"] + 1)
             if compared.deletions and compared.cleaned is not None:
                 lowest = min(lowest, compared.cleaned + 1)
+            if rechecked is not None:
+                lowest = min(lowest, rechecked)
             replace_deletions(database, tree, settled, tuple(deletions), lowest, due_ms)
-            record_comparison(database, tree, compared, due_ms)
             database.execute(
                 "DELETE FROM pending WHERE tree = ? AND serial <= ? AND number <= coalesce(?, number)",
                 (tree, serial, taken),
@@ -105,7 +107,10 @@ class LedgerJobs(LedgerPart):
                 missing_since_ms=None, reason=None, incomplete=json.dumps([path.hex() for path in incomplete]),
             )  # fmt: skip
             if full_sync_ms is not None:
-                update_tree(database, tree, last_full_sync_ms=full_sync_ms)
+                update_tree(
+                    database, tree, last_full_sync_ms=full_sync_ms,
+                    full_sync_failures=0, full_sync_retry_at_ms=None, full_sync_reason=None,
+                )  # fmt: skip
             if exact_times is not None:
                 update_tree(database, tree, exact_times=int(exact_times))
             if unannounced is not None:
@@ -122,6 +127,17 @@ class LedgerJobs(LedgerPart):
             if counts:
                 database.execute("UPDATE trees SET failures = failures + 1 WHERE tree = ?", (tree,))
             update_tree(database, tree, reason=reason, retry_at_ms=retry_at_ms, hopeless=int(hopeless))
+
+    def fail_full_sync(self, tree: str, reason: str, retry_at_ms: int, *, counts: bool) -> None:
+        """Record that a full sync of `tree` failed that nothing but its age asked for; other jobs do not wait for it.
+
+        Only a full sync ends that.
+        """
+        with transaction(self._database) as database:
+            database.execute(
+                "UPDATE trees SET full_sync_failures = full_sync_failures + ? WHERE tree = ?", (int(counts), tree)
+            )
+            update_tree(database, tree, full_sync_reason=reason, full_sync_retry_at_ms=retry_at_ms)
 
     def succeed(self, tree: str) -> None:
         """Forget the failures of `tree`: a job has done what it was to do."""

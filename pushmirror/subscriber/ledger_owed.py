@@ -93,19 +93,20 @@ class LedgerOwed(LedgerUpdates):
         return cursor.rowcount > 0
 
 
-def record_comparison(database: sqlite3.Connection, tree: str, compared: Comparison, due_ms: int) -> None:
+def record_comparison(database: sqlite3.Connection, tree: str, compared: Comparison, due_ms: int) -> int | None:
     """Record what a job `compared`: earlier rechecks that it has done, and those that it leaves behind.
 
-    Its deletions are due at `due_ms`. Within the caller's transaction.
+    Its deletions are due at `due_ms`. Returns the lowest serial that the rechecks that are done have held up, None
+    when there were none: what they found may have been deleted that early. Within the caller's transaction.
     """
-    rows = database.execute("SELECT path, due_serial FROM rechecks WHERE tree = ?", (tree,)).fetchall()
+    rows = database.execute("SELECT path, serial, due_serial FROM rechecks WHERE tree = ?", (tree,)).fetchall()
     done = [
-        row["path"]
+        row
         for row in rows
         if (compared.cleaned is None or row["due_serial"] <= compared.cleaned)
         and _covers(compared.directories, TreePath(bytes(row["path"])))
     ]
-    database.executemany("DELETE FROM rechecks WHERE tree = ? AND path = ?", [(tree, path) for path in done])
+    database.executemany("DELETE FROM rechecks WHERE tree = ? AND path = ?", [(tree, row["path"]) for row in done])
     database.executemany(
         "INSERT INTO rechecks (tree, path, serial, due_serial, retry_at_ms) VALUES (?1, ?2, ?3, ?4, 0)"
         " ON CONFLICT (tree, path) DO UPDATE SET serial = min(serial, excluded.serial),"
@@ -115,6 +116,7 @@ def record_comparison(database: sqlite3.Connection, tree: str, compared: Compari
             for recheck in compared.rechecks
         ],
     )
+    return min((int(row["serial"]) for row in done), default=None)
 
 
 def _covers(directories: tuple[TreePath, ...] | None, path: TreePath) -> bool:

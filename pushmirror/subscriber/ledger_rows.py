@@ -8,20 +8,22 @@ from typing import Any
 from pushmirror.core.lists import open_changes
 from pushmirror.core.model import ChangeList, Head
 from pushmirror.core.paths import TreePath
-from pushmirror.subscriber.records import NEVER, Deletion, JobRecord, PendingUpdate, TreeRecord
+from pushmirror.subscriber.records import MAX_PENDING_PATHS, NEVER, Deletion, JobRecord, PendingUpdate, TreeRecord
 
 TREE_QUERY = """
 SELECT t.*,
     p.updates, p.since_ms, p.whole, p.paths,
-    d.deletions, d.lowest_serial, d.due_ms, r.recheck_serial
+    r.recheck_serial,
+    (SELECT count(*) FROM deletions d WHERE d.tree = t.tree) AS deletions,
+    (SELECT min(serial) FROM deletions d WHERE d.tree = t.tree) AS lowest_serial,
+    CASE WHEN t.held IS NULL THEN (SELECT min(due_ms) FROM deletions d WHERE d.tree = t.tree)
+         ELSE (SELECT min(due_ms) FROM deletions d WHERE d.tree = t.tree AND d.approved) END AS due_ms
 FROM trees t
 LEFT JOIN (SELECT tree, min(serial) AS recheck_serial FROM rechecks GROUP BY tree) r ON r.tree = t.tree
 LEFT JOIN (SELECT tree, count(*) AS updates, min(received_ms) AS since_ms, max(changes IS NULL) AS whole,
                   sum(paths) AS paths FROM pending GROUP BY tree) p ON p.tree = t.tree
-LEFT JOIN (SELECT d.tree, count(*) AS deletions, min(d.serial) AS lowest_serial,
-                  min(CASE WHEN d.approved OR h.held IS NULL THEN d.due_ms END) AS due_ms
-           FROM deletions d JOIN trees h ON h.tree = d.tree GROUP BY d.tree) d ON d.tree = t.tree
 """
+"""Deletions may be hundreds of thousands, and a tree is looked at all the time: an index answers each question."""
 
 
 def read_changes(body: bytes | None) -> ChangeList | None:
@@ -52,17 +54,19 @@ def tree_record(row: Any) -> TreeRecord:
         hopeless=bool(row["hopeless"]),
         retry_at_ms=row["retry_at_ms"],
         missing_since_ms=row["missing_since_ms"],
-        reason=row["reason"],
+        reason=row["reason"] or row["full_sync_reason"],
         held=row["held"],
         incomplete=tuple(TreePath(bytes.fromhex(path)) for path in json.loads(row["incomplete"])),
         pending_updates=row["updates"] or 0,
         pending_since_ms=row["since_ms"],
-        whole_pending=bool(row["whole"]),
+        whole_pending=bool(row["whole"]) or (row["paths"] or 0) > MAX_PENDING_PATHS,
         pending_paths=row["paths"] or 0,
         pending_deletions=row["deletions"] or 0,
         deletion_due_ms=row["due_ms"],
         unannounced_total=row["unannounced_total"],
         unannounced_last=row["unannounced_last"],
+        full_sync_failures=row["full_sync_failures"],
+        full_sync_retry_at_ms=row["full_sync_retry_at_ms"],
     )
 
 
@@ -77,7 +81,7 @@ def pending_update(row: Any) -> PendingUpdate:
         number=row["number"],
         serial=row["serial"],
         at_ms=row["at_ms"],
-        changes=read_changes(row["changes"]),
+        body=row["changes"],
         root_mtime_ns=row["root_mtime_ns"],
     )
 

@@ -78,9 +78,9 @@ def replace_deletions(
 ) -> None:
     """Forget the pending deletions that are `settled`, and make `deletions` pending.
 
-    Their serial is `lowest`, or that of one that they swallow if it is lower.
+    Their serial is `lowest`, or that of one above or below them that was pending, if it is lower.
     """
-    earlier = _serials_of_covered(database, tree, deletions)
+    earlier = _serials_of_kin(database, tree, deletions)
     database.executemany("DELETE FROM deletions WHERE tree = ? AND path = ?", [(tree, path) for path in settled])
     database.executemany(
         # One that was put off, because the upstream still had the path, is looked at again with this update.
@@ -90,16 +90,19 @@ def replace_deletions(
     )
 
 
-def _serials_of_covered(
-    database: sqlite3.Connection, tree: str, deletions: tuple[TreePath, ...]
-) -> dict[TreePath, int]:
-    """Return, for those of `deletions` that pending ones lie below, the lowest serial of these: it stays undone."""
-    covering = set(deletions)
+def _serials_of_kin(database: sqlite3.Connection, tree: str, deletions: tuple[TreePath, ...]) -> dict[TreePath, int]:
+    """Return, for those of `deletions` that pending ones lie below or above, the lowest serial of these.
+
+    It stays undone: what lies below is swallowed, and of a directory above that was put again these are what is left.
+    """
+    rows = database.execute("SELECT path, serial FROM deletions WHERE tree = ?", (tree,))
+    pending = {TreePath(bytes(row["path"])): int(row["serial"]) for row in rows}
+    asked = set(deletions)
+    related = [(above, serial) for path, serial in pending.items() for above in ancestors(path) if above in asked]
+    related += [(path, pending[above]) for path in deletions for above in ancestors(path) if above in pending]
     found: dict[TreePath, int] = {}
-    for row in database.execute("SELECT path, serial FROM deletions WHERE tree = ?", (tree,)):
-        for above in ancestors(bytes(row["path"])):
-            if above in covering:
-                found[above] = min(row["serial"], found.get(above, row["serial"]))
+    for path, serial in related:
+        found[path] = min(serial, found.get(path, serial))
     return found
 
 

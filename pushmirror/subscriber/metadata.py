@@ -33,8 +33,9 @@ class MetadataAside:
     ) -> tuple[TreePath, ...]:
         """Return the metadata that differs at the upstream: in `directories`, or in the whole tree.
 
-        When some of it is linked anew all of it is returned, because rsync links only what it sees in one run and does
-        not tell here with what; what is as it was costs a link in the staging folder.
+        When something differs and some of it has several names, all of it is returned: rsync links only what it sees in
+        one run, and does not tell here what with, nor which names are linked already. What is as it was costs a link in
+        the staging folder.
         With `may_wait` JobStopped is raised when a file there says that the upstream is half-way through an update of
         its own.
         """
@@ -44,7 +45,7 @@ class MetadataAside:
             reason = f"the upstream is half-way through an update: it has {shorten(busy[0])}"
             raise JobStopped(Judgement(Outcome.RETRY, reason), missing=True)
         _, changed = split(result.items.changed, self._parts.profile)
-        if not result.items.relinked.isdisjoint(changed):
+        if changed and result.items.linked:
             _, changed = split(result.items.changed | result.items.plain, self._parts.profile)
         hides = self._parts.rules.hides
         return tuple(sorted(path for path in changed if not hides(path, path not in result.items.plain)))

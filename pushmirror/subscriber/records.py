@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pushmirror.core.lists import open_changes
 from pushmirror.core.model import ChangeList, Head, Update
 from pushmirror.core.paths import TreePath
 
+MAX_PENDING_PATHS = 1_000_000
+"""A tree with more pending than this is synced as a whole: that costs less than to go through all the lists."""
 NEVER = -1
 """The `applied` of a tree that does not even hold what its publisher had before serial 1."""
 
@@ -45,6 +48,9 @@ class TreeRecord:
     """Paths that full syncs found changed although nothing had told of them; it should be 0."""
     unannounced_last: int | None
     """Those of the last full sync that could tell; None before the first."""
+    full_sync_failures: int
+    """Of full syncs, since the last one, that nothing but its age asked for."""
+    full_sync_retry_at_ms: int | None
 
     @property
     def announced(self) -> int:
@@ -67,13 +73,21 @@ class HeardUpdate:
 
 @dataclass(frozen=True)
 class PendingUpdate:
-    """An update that is announced and not applied; `changes` None: the whole tree. `number` grows with each."""
+    """An update that is announced and not applied. `number` grows with each.
+
+    `body` is its list as it is kept; None: the whole tree, or it was left out.
+    """
 
     number: int
     serial: int
     at_ms: int
-    changes: ChangeList | None
+    body: bytes | None
     root_mtime_ns: int | None
+
+    @property
+    def changes(self) -> ChangeList | None:
+        """The list, read out of `body` each time: where there may be many, this is nothing for the reactor."""
+        return None if self.body is None else open_changes(self.body)
 
 
 @dataclass(frozen=True)

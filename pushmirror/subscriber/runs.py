@@ -90,10 +90,10 @@ class Runs:
         self._source = source
         self.sum.incomplete.clear()
 
-    async def run(self, stage: Stage) -> RunResult:
-        """Run one stage. Raises JobStopped unless it was done."""
+    async def run(self, stage: Stage, source: SourceParts | None = None) -> RunResult:
+        """Run one stage, this time from `source` if there is one. Raises JobStopped unless it was done."""
         for _ in range(_MAX_CLASH_ROUNDS):
-            result = await self._run_once(stage)
+            result = await self._run_once(stage, source or self._source)
             if result.judgement.outcome is not Outcome.CLASH:
                 break
             paths = topmost(path for path in result.notes.clashes if self._mirror.is_directory(path))
@@ -151,9 +151,9 @@ class Runs:
             reason = f"{len(arrival.missing)} announced paths are missing upstream, the first is {first}"
             raise JobStopped(Judgement(Outcome.RETRY, reason), code, missing=True)
 
-    async def _run_once(self, stage: Stage) -> RunResult:
-        source = self._source.source
-        options = self._parts.options(self._source, exact_times=self.exact_times)
+    async def _run_once(self, stage: Stage, read: SourceParts) -> RunResult:
+        source = read.source
+        options = self._parts.options(read, exact_times=self.exact_times)
         command = build_command(stage, source, str(self._mirror.path), options)
         scope = f"{len(stage.paths)} paths" if stage.paths else "all"
         log.info("tree %s: %s, %s", self._parts.name, stage.kind.value, scope)

@@ -73,7 +73,7 @@ class Status:
             "progress": _show_progress(self._dispatcher.progress(record.tree)),
             "last_sync": None if last is None else show_job(last),
             "last_full_sync": _seconds(record.last_full_sync_ms),
-            "retry_at": _seconds(record.retry_at_ms),
+            "retry_at": _seconds(record.retry_at_ms or record.full_sync_retry_at_ms),
             "upstream_busy_until": _seconds(self._dispatcher.needs(record).upstream_busy_until_ms),
             **self._dispatcher.show_sources(record),
             "reason": record.reason or self._dispatcher.why_no_source(record),

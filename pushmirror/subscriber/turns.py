@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pushmirror.core.model import Stage, StageKind, Stamp
 from pushmirror.core.paths import TreePath
 from pushmirror.core.sources import Choice, MarkerVerdict, Proof, Wanted
+from pushmirror.subscriber.parts import SourceParts
 from pushmirror.subscriber.runs import JobStopped, Runs
 from pushmirror.subscriber.sources import TreeSources
 
@@ -56,9 +57,23 @@ class Turns:
         return len(self._tried) + 1 < len(self._parts.sources)
 
     @property
+    def look_at_markers(self) -> bool:
+        """Whether there are sources whose markers are compared with what was announced."""
+        return any(source.proof is Proof.MARKER for source in self._parts.sources)
+
+    @property
     def may_delete(self) -> bool:
         """Whether deletions can be checked against the source in use."""
         return self._parts.sources[self._index].proof is not Proof.MARKER
+
+    @property
+    def surplus_source(self) -> SourceParts:
+        """Which source tells what is surplus here: the one in use, or the publisher's own in place of a marked mirror.
+
+        Such a one may still have what was deleted, so that it would be kept here, or brought anew, for ever.
+        """
+        origins = [source for source in self._parts.sources if source.proof is Proof.NONE]
+        return self._parts.sources[self._index] if self.may_delete or not origins else origins[0]
 
     def _fail(self, index: int, stopped: JobStopped) -> None:
         self._sources.fail(index, stopped.judgement)

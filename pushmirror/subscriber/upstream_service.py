@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from pushmirror.core.messages import HEARTBEAT, UPDATED, UPDATING, topic
 from pushmirror.core.model import Event, RelayHead
 from pushmirror.core.progress import Progress
 from pushmirror.core.relaying import join_states
+from pushmirror.errors import StateError
 from pushmirror.http.trust import Trust
 from pushmirror.keys import PrivateKey
+from pushmirror.logs import Throttle
 from pushmirror.settings.relays import UpstreamRelay
 from pushmirror.settings.subscriber import Upstream
 from pushmirror.subscriber.clocks import read_steady_ms
@@ -34,6 +37,8 @@ from pushmirror.subscriber.reporter import Reporter
 from pushmirror.subscriber.service_client import ServiceClient
 from pushmirror.subscriber.silence import SilenceWatch
 from pushmirror.subscriber.tracker import Tracker
+
+log = logging.getLogger(__name__)
 
 _WATCH_S = 1.0
 _TURNS_PER_NOTE = 10
@@ -79,6 +84,7 @@ class UpstreamService(Service):
         if settings.publish is not None:
             topics = [topic(prefix, environment, kind).encode() for kind in (UPDATED, HEARTBEAT, UPDATING)]
             self._receiver = ZeroMQReceiver(shared.reactor, settings.publish, topics, self.listener.deliver)
+        self._throttle = Throttle(read_steady_ms)
         self._watching = LoopingCall(self._watch)
         self._watching.clock = shared.reactor
         self._turns = 0
@@ -157,6 +163,16 @@ class UpstreamService(Service):
         }
 
     def _watch(self) -> None:
+        try:
+            self._look()
+        except StateError as error:  # a full disk, for example: silence is watched for all the same
+            if (suppressed := self._throttle.allow("state")) is not None:
+                log.error("upstream %s: %s (%d more before)", self._name, error, suppressed)
+        except Exception:  # this loop survives it
+            if (suppressed := self._throttle.allow("fault")) is not None:
+                log.exception("upstream %s: a look at it failed (%d more before)", self._name, suppressed)
+
+    def _look(self) -> None:
         self._shared.clock_ms()  # so that a clock that was set is noticed soon, also when nobody needs the time
         tried = self.relays.watch_silence()
         if self._receiver is not None and self.listener.watch_silence():

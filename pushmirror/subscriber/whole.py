@@ -9,7 +9,7 @@ from pushmirror.core.model import Stage, StageKind
 from pushmirror.core.paths import shorten
 from pushmirror.subscriber.findings import Findings
 from pushmirror.subscriber.metadata import MetadataAside
-from pushmirror.subscriber.parts import TreeParts
+from pushmirror.subscriber.parts import SourceParts, TreeParts
 from pushmirror.subscriber.runner import RunResult
 from pushmirror.subscriber.runs import JobStopped, Runs
 
@@ -73,12 +73,12 @@ class WholeTree:
         await aside.switch()
         return root_mtime_ns
 
-    async def list_surplus(self, *, others: bool) -> RunResult:
-        """Return the run that listed what is surplus here.
+    async def list_surplus(self, source: SourceParts, *, others: bool) -> RunResult:
+        """Return the run that listed what is here and not at `source`.
 
         Raises JobStopped when the upstream is empty and the mirror is not, or while there are `others` to be asked.
         """
-        surplus = await self._runs.run(Stage(StageKind.SURPLUS))
+        surplus = await self._runs.run(Stage(StageKind.SURPLUS), source)
         if not surplus.items.entries and (others or not self._mirror.is_empty()):
             reason = "the tree is empty at the upstream: is its disk mounted? Nothing is deleted"
             raise JobStopped(Judgement(Outcome.FAILED, reason, of_source=True))

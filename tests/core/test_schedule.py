@@ -15,6 +15,7 @@ from pushmirror.core.schedule import (
     Work,
     busy_delay_ms,
     choose,
+    is_for_age,
     next_due,
     retry_delay_ms,
     share_of,
@@ -38,6 +39,29 @@ TABLE: dict[str, tuple[Needs, tuple[int, Work] | None]] = {
     ),
     "nothing pending": (SYNCED, (MAX_AGE_DUE, Work.WHOLE)),
     "too old": (replace(SYNCED, last_full_sync_ms=NOW - DAY), (NOW, Work.WHOLE)),
+    "too old, and failed": (
+        replace(SYNCED, last_full_sync_ms=NOW - DAY, full_sync_retry_at_ms=NOW + 7),
+        (NOW + 7, Work.WHOLE),
+    ),
+    "too old, and failed, and a list": (
+        replace(SYNCED, last_full_sync_ms=NOW - DAY, full_sync_retry_at_ms=NOW + 7, pending_since_ms=NOW - 2_000),
+        (NOW, Work.LIST),
+    ),
+    "too old, and failed, and deletions due": (
+        replace(SYNCED, last_full_sync_ms=NOW - DAY, full_sync_retry_at_ms=NOW + 7, deletion_due_ms=NOW - 1),
+        (NOW - 1, Work.CLEAN),
+    ),
+    "too old, and failed, and the whole is pending": (
+        replace(
+            SYNCED, last_full_sync_ms=NOW - DAY, full_sync_retry_at_ms=NOW + 7, pending_since_ms=NOW - 2_000,
+            whole_pending=True,
+        ),  # fmt: skip
+        (NOW, Work.WHOLE),
+    ),
+    "too old, and the list has failed": (
+        replace(SYNCED, last_full_sync_ms=NOW - DAY, retry_at_ms=NOW + 5, full_sync_retry_at_ms=NOW + 7),
+        (NOW + 7, Work.WHOLE),
+    ),
     "gathering": (replace(SYNCED, pending_since_ms=NOW - 500), (NOW + 1_500, Work.LIST)),
     "gathered": (replace(SYNCED, pending_since_ms=NOW - 2_000), (NOW, Work.LIST)),
     "gathered long ago": (replace(SYNCED, pending_since_ms=NOW - 9_000), (NOW - 7_000, Work.LIST)),
@@ -90,6 +114,26 @@ def test_next_due(needs: Needs, expected: tuple[int, Work] | None) -> None:
     assert due == (Due(expected[0], expected[1], "t") if expected else None)
 
 
+AGED = replace(SYNCED, last_full_sync_ms=NOW - DAY)
+
+
+@pytest.mark.parametrize(
+    ("needs", "expected"),
+    [
+        (AGED, True),
+        (replace(AGED, pending_since_ms=NOW), True),
+        (replace(AGED, missing_since_ms=NOW - 1), True),
+        (replace(AGED, missing_since_ms=NOW - 600_000), False),
+        (replace(AGED, pending_since_ms=NOW, whole_pending=True), False),
+        (replace(AGED, last_full_sync_ms=NOW - DAY + 1), False),
+        (replace(AGED, last_full_sync_ms=None), False),
+    ],
+)
+def test_a_full_sync_is_for_age_when_nothing_else_asks_for_it(needs: Needs, expected: bool) -> None:
+    """A first one is not, nor one that was announced, nor one for what has been missing too long."""
+    assert is_for_age(needs, NOW) is expected
+
+
 times = st.integers(NOW - 5_000, NOW + 5_000)
 needs_of_a_tree = st.builds(
     Needs,
@@ -105,6 +149,7 @@ needs_of_a_tree = st.builds(
     missing_since_ms=st.none() | times,
     deletion_due_ms=st.none() | times,
     retry_at_ms=st.none() | times,
+    full_sync_retry_at_ms=st.none() | times,
     catching_up_until_ms=st.none() | times,
     awaiting_head=st.booleans(),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pushmirror.subscriber.records import NEVER
 from tests.core.tree_model import Tree
 from tests.model.tier1 import Told
 from tests.model.tier2 import Tier2
@@ -18,13 +19,14 @@ class Watch:
     def check(self) -> None:
         """Raise AssertionError when something is as it must not be."""
         assert not self._world.faults_seen, self._world.faults_seen[0]
+        now = {mirror.name: mirror.disk.read() for mirror in self._world.mirrors}
         for mirror in self._world.mirrors:
-            here = mirror.disk.read()
             self._check_watermarks(mirror)
-            self._check_nothing_lost(mirror, here)
-            self._check_applied(mirror, here)
-            self._check_cleaned(mirror, here)
-            self._before[mirror.name] = here
+            self._check_below_relays(mirror)
+            self._check_nothing_lost(mirror, now)
+            self._check_applied(mirror, now[mirror.name])
+            self._check_cleaned(mirror, now[mirror.name])
+        self._before = now
 
     @staticmethod
     def _check_watermarks(mirror: Tier2) -> None:
@@ -32,9 +34,25 @@ class Watch:
         assert record.cleaned <= record.applied <= record.announced, describe(record)
         assert "fault of this program" not in (record.reason or ""), record.reason
 
-    def _check_nothing_lost(self, mirror: Tier2, here: Tree) -> None:
-        """What the Tier 1 has never goes away."""
-        lost = [path for path in self._before[mirror.name] if path not in here and path in self._world.tier1.tree]
+    def _check_below_relays(self, mirror: Tier2) -> None:
+        """Nobody has applied what none of the relays that it reads from ever had."""
+        record, relays = mirror.record(), self._world.above(mirror)
+        if mirror.place.origin or record.head is None or record.applied == NEVER:
+            return
+        furthest = max(relay.furthest.get(record.head.epoch, NEVER) for relay in relays)
+        assert record.applied <= furthest, f"{mirror.name} has applied {record.applied}, its relays had {furthest}"
+
+    def _check_nothing_lost(self, mirror: Tier2, now: dict[str, Tree]) -> None:
+        """What the Tier 1 has, and every relay that is read from, never goes away.
+
+        A directory that something else is to take the place of does: it is moved aside before that is brought.
+        """
+        before, tier1 = self._before[mirror.name], self._world.tier1.tree
+        there = set(tier1)
+        for relay in mirror.place.relays:
+            there &= self._before[relay].keys() & now[relay].keys()
+        gone = (before.keys() - now[mirror.name].keys()) & there
+        lost = sorted(path for path in gone if before[path].is_directory <= tier1[path].is_directory)
         assert not lost, f"{mirror.name} has lost {lost}"
 
     def _check_applied(self, mirror: Tier2, here: Tree) -> None:

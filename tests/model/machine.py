@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -11,8 +9,9 @@ from pushmirror.core.paths import TreePath
 from tests.core.tree_model import Style
 from tests.model.disk import KINDS_OF_DIRECTORIES
 from tests.model.invariants import Watch
+from tests.model.places import TIER1, TWO_MIRRORS, Places
 from tests.model.tier1 import Tier1
-from tests.model.tier2 import Makers, Tier2
+from tests.model.tier2 import Tier2
 from tests.model.world import World
 from tests.subscriber.upstream import TREE
 
@@ -23,19 +22,20 @@ OFF_MS = st.sampled_from([0, -_DAY_MS, _DAY_MS])
 # New directories are always named: one that is not, and whose only content goes before any job, is known to nobody.
 STYLES = st.builds(Style, anew=st.none() | PATHS, kinds_untold=st.booleans(), recursive=st.none() | PATHS)
 SOME = st.integers(0, 7)
-WHO = st.integers(0, 1)
+WHO = st.integers(0, 5)
 
 
-class Machine(RuleBasedStateMachine):
-    """A Tier 1 and two mirrors; each rule is one thing that happens."""
+class Rules(RuleBasedStateMachine):
+    """Each rule is one thing that happens to a Tier 1 or to one of its mirrors."""
 
-    makers: ClassVar[Makers] = Makers()
+    world: World
+    watch: Watch
+    version = 0
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.world = World(2, self.makers)
+    def begin(self, places: Places) -> None:
+        """Let there be mirrors at those places."""
+        self.world = World(places)
         self.watch = Watch(self.world)
-        self.version = 0
 
     @property
     def tier1(self) -> Tier1:
@@ -43,7 +43,7 @@ class Machine(RuleBasedStateMachine):
 
     def mirror(self, who: int, *, running: bool = True) -> Tier2 | None:
         """Return one of the mirrors, when it runs (or does not)."""
-        mirror = self.world.mirrors[who]
+        mirror = self.world.mirrors[who % len(self.world.mirrors)]
         return mirror if mirror.running is running else None
 
     # --- the Tier 1's tree
@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: any(mirror.frames for mirror in self.world.mirrors))
     @rule(who=WHO, which=SOME, again=st.booleans())
     def lose_or_repeat_a_message(self, who: int, which: int, again: bool) -> None:
-        frames = self.world.mirrors[who].frames
+        frames = self.world.mirrors[who % len(self.world.mirrors)].frames
         if frames and again:
             frames.append(frames[which % len(frames)])
         elif frames:
@@ -167,7 +167,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def switch_the_service(self) -> None:
-        self.world.service_is_up = not self.world.service_is_up
+        self.world.down ^= {TIER1}
 
     # --- the mirrors
 
@@ -192,7 +192,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(who=WHO, off_ms=OFF_MS)
     def set_the_clock_of_a_mirror(self, who: int, off_ms: int) -> None:
-        self.world.mirrors[who].wall_ms.off_ms = off_ms
+        self.world.mirrors[who % len(self.world.mirrors)].wall_ms.off_ms = off_ms
 
     @precondition(lambda self: not all(mirror.running for mirror in self.world.mirrors))
     @rule(who=WHO)
@@ -227,7 +227,8 @@ class Machine(RuleBasedStateMachine):
     def approve_or_refuse(self, who: int, refuse: bool) -> None:
         mirror = self.mirror(who)
         if mirror and mirror.record().held is not None:
-            mirror.refused |= refuse
+            if refuse:
+                self.world.note_refusal(mirror)
             mirror.guarded(mirror.ledger.refuse if refuse else mirror.ledger.approve, TREE)
             mirror.guarded(mirror.dispatcher.poke)
 
@@ -252,3 +253,11 @@ class Machine(RuleBasedStateMachine):
             self.watch.check()
         finally:
             self.world.close()
+
+
+class Machine(Rules):
+    """A Tier 1 and two mirrors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begin(TWO_MIRRORS)

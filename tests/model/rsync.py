@@ -31,19 +31,23 @@ class Run:
     """One run that was started: it has no effect before it is told to go on."""
 
     kind: StageKind
+    source: Source
     paths: tuple[TreePath, ...]
     disk: Disk
     ended: Deferred[RunResult] = field(default_factory=Deferred)
 
 
 class MemoryRsync:
-    """Reads `upstream` when a run goes on. `running` is the run that has been started and has not ended."""
+    """Reads what `upstream` has at the source when a run goes on.
+
+    `running` is the run that has been started and has not ended.
+    """
 
     verifies_deletions = True
     most_paths: int | None = None
     """How many paths of a list are brought, when not all of them."""
 
-    def __init__(self, upstream: Callable[[], Tree]) -> None:
+    def __init__(self, upstream: Callable[[Source], Tree]) -> None:
         self._upstream = upstream
         self._closed_because: str | None = None
         self.running: Run | None = None
@@ -55,7 +59,7 @@ class MemoryRsync:
         if self._closed_because is not None:
             return _result(kind, -signal.SIGTERM)
         paths = tuple(TreePath(entry) for entry in command.listing.split(b"\0") if entry)
-        self.running = Run(kind, paths, Disk(Path(command.arguments[-1])))
+        self.running = Run(kind, source, paths, Disk(Path(command.arguments[-1])))
         return await self.running.ended
 
     def progress(self, tree: str) -> None:
@@ -71,7 +75,7 @@ class MemoryRsync:
         self.fail()
 
     def _effects(self, run: Run) -> _Effects:
-        return _Effects(run, self._upstream(), self.verifies_deletions, self.most_paths)
+        return _Effects(run, self._upstream(run.source), self.verifies_deletions, self.most_paths)
 
     def go_on(self) -> None:
         """Do what the run that was started is for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pushmirror.core.paths import TreePath
 from tests.core.tree_model import Style
 from tests.model.invariants import Watch
-from tests.model.tier2 import GRACE_S
+from tests.model.places import GRACE_S
 from tests.model.world import World
 from tests.subscriber.upstream import TREE
 

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from pushmirror.core.model import Heartbeat
+from pushmirror.core.relaying import Comparison
 from pushmirror.core.tracking import Verdict
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import HeardUpdate
+from pushmirror.subscriber.relay.copies import Copies, Copy
 from pushmirror.subscriber.tracker import Tracker
-from tests.model import stories
+from tests.model import stories, tier_stories
+from tests.model.places import CHAIN
 from tests.model.rsync import MemoryRsync
 from tests.model.tier2 import Makers
 from tests.model.world import World
@@ -77,6 +80,36 @@ class LostRsync(MemoryRsync):
     most_paths = 1
 
 
+class EagerCopies(Copies):
+    """Hands on what was announced, whatever is in place."""
+
+    def copy(self, tree: str) -> Copy | None:
+        copy, announced = super().copy(tree), self._ledger.head(tree)
+        if copy is None or announced is None:
+            return copy
+        return replace(copy, head=replace(copy.head, applied=announced))
+
+
+class TidyCopies(Copies):
+    """Says that all deletions are done."""
+
+    def copy(self, tree: str) -> Copy | None:
+        copy = super().copy(tree)
+        if copy is None:
+            return None
+        applied = copy.head.applied
+        return replace(copy, head=replace(copy.head, cleaned=applied.serial), cleaned_digest=applied.digest)
+
+
+class TrustingLedger(Ledger):
+    """Takes what was compared with a relay for as good as if it had been the publisher."""
+
+    def finish_puts(self, tree: str, serial: int, generation: int, deletions: Any, **named: Any) -> bool:
+        compared = named["compared"]
+        named["compared"] = Comparison(compared.directories)
+        return super().finish_puts(tree, serial, generation, set(deletions).difference(compared.deletions), **named)
+
+
 BROKEN: list[tuple[Makers, Callable[[World], None]]] = [
     (Makers(tracker=CredulousTracker), stories.restored_from_a_copy),
     (Makers(tracker=DeafTracker), stories.lost_on_the_way),
@@ -85,14 +118,29 @@ BROKEN: list[tuple[Makers, Callable[[World], None]]] = [
     (Makers(rsync=RashRsync), stories.back_before_it_was_deleted),
     (Makers(rsync=LostRsync), stories.several_at_once),
 ]
+BROKEN_TIERS: list[tuple[Makers, Callable[[World], None]]] = [
+    (Makers(copies=EagerCopies), tier_stories.a_relay_that_is_held_up),
+    (Makers(copies=TidyCopies), tier_stories.a_leaf_that_is_set_up_anew),
+    (Makers(ledger=TrustingLedger), tier_stories.a_leaf_that_is_set_up_anew),
+    (Makers(ledger=TrustingLedger), tier_stories.a_folder_compared_with_an_unclean_relay),
+]
 
 
-@pytest.mark.parametrize(("makers", "story"), BROKEN, ids=lambda given: getattr(given, "name", ""))
-def test_the_model_notices(makers: Makers, story: Callable[[World], None]) -> None:
-    """Each of these mirrors ends up wrong, and is found out."""
-    world = World(2, makers)
+def _notice(world: World, story: Callable[[World], None]) -> None:
     try:
         with pytest.raises(AssertionError):
             story(world)
     finally:
         world.close()
+
+
+@pytest.mark.parametrize(("makers", "story"), BROKEN, ids=lambda given: getattr(given, "name", ""))
+def test_the_model_notices(makers: Makers, story: Callable[[World], None]) -> None:
+    """Each of these mirrors ends up wrong, and is found out."""
+    _notice(World(makers=makers), story)
+
+
+@pytest.mark.parametrize(("makers", "story"), BROKEN_TIERS, ids=lambda given: getattr(given, "name", ""))
+def test_the_model_notices_below_a_relay(makers: Makers, story: Callable[[World], None]) -> None:
+    """Each of these relays, or mirrors that read from one, makes something wrong of it."""
+    _notice(World(CHAIN, makers), story)

@@ -6,21 +6,27 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.model.machine import Machine
+from tests.model.machine import Machine, Rules
+from tests.model.tiers import Tiers
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES, EXAMPLES_IN_FULL = 100, 5_000
-
 
 @pytest.mark.timeout(3 * 3600)
-def test_every_mirror_is_exact_in_the_end(full: bool) -> None:
+@pytest.mark.parametrize(
+    ("machine", "steps", "examples", "examples_in_full"),
+    [(Machine, 50, 100, 5_000), (Tiers, 40, 60, 5_000)],
+    ids=["one tier", "tiers"],
+)
+def test_every_mirror_is_exact_in_the_end(
+    full: bool, machine: type[Rules], steps: int, examples: int, examples_in_full: int
+) -> None:
     """Whatever was lost, repeated, reordered, killed, restored, pruned or reinstalled before, and in whatever order."""
     run_state_machine_as_test(
-        Machine,
+        machine,
         settings=settings(
-            max_examples=EXAMPLES_IN_FULL if full else EXAMPLES,
-            stateful_step_count=50,
+            max_examples=examples_in_full if full else examples,
+            stateful_step_count=steps,
             deadline=None,
             print_blob=True,
             phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],

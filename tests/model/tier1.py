@@ -53,7 +53,7 @@ class _Journal(Journal):
 
 
 @dataclass
-class _Bus:
+class Bus:
     """The sending end of the bus."""
 
     spread: Callable[[Frames], None]
@@ -82,7 +82,7 @@ class Tier1:
     def __init__(self, folder: Path, time: Time, spread: Callable[[Frames], None]) -> None:
         self._folder = folder
         self.clock_ms = time.wall()
-        self._bus = _Bus(spread)
+        self._bus = Bus(spread)
         self._numbers = itertools.count(1)
         self._identity = Identity(PUBLISHER, PREFIX, ENVIRONMENT, lambda: uuid.UUID(int=next(self._numbers)))
         (folder / "nodes").touch()

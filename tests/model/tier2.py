@@ -10,29 +10,33 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pushmirror.core.liveness import Pulse
+from twisted.internet.task import LoopingCall
+
 from pushmirror.core.model import Head
 from pushmirror.core.schedule import LONGEST_RETRY_MS
+from pushmirror.core.source import Source
 from pushmirror.settings.subscriber import SubscriberTree
 from pushmirror.subscriber.clocks import WallClock
 from pushmirror.subscriber.deletions import STILL_UPSTREAM_MS
 from pushmirror.subscriber.dispatcher import Dispatcher
 from pushmirror.subscriber.ledger import Ledger
-from pushmirror.subscriber.listener import Listener
 from pushmirror.subscriber.parts import make_parts
 from pushmirror.subscriber.records import TreeRecord
+from pushmirror.subscriber.relay.copies import Copies
 from pushmirror.subscriber.tracker import Tracker
 from tests.core.tree_model import Tree
 from tests.model.clocks import ModelReactor, Time
 from tests.model.disk import Disk
+from tests.model.following import Following
+from tests.model.places import Place
+from tests.model.relaying import Relay
 from tests.model.rsync import MemoryRsync
-from tests.model.tier1 import KEY, Frames, Killed
-from tests.model.transport import Exchange, ModelClient
-from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE
+from tests.model.tier1 import Frames, Killed
+from tests.model.transport import Exchange
+from tests.subscriber.upstream import PUBLISHER, TREE
 
-GRACE_S = 60
 BUDGET_PERCENT = 30
-_SOUND = (Ledger, Tracker, MemoryRsync)
+_SOUND = (Ledger, Tracker, MemoryRsync, Copies)
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,29 @@ class Makers:
     ledger: type[Ledger] = Ledger
     tracker: type[Tracker] = Tracker
     rsync: type[MemoryRsync] = MemoryRsync
+    copies: type[Copies] = Copies
 
     @property
     def name(self) -> str:
         """What is not as it should be."""
-        return " ".join(each.__name__ for each in (self.ledger, self.tracker, self.rsync) if each not in _SOUND)
+        return " ".join(
+            each.__name__ for each in (self.ledger, self.tracker, self.rsync, self.copies) if each not in _SOUND
+        )
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is around a mirror.
+
+    `read` returns what a source has, `spread` carries what a relay (the first argument) sends, and `judge` is told of
+    every start-over of a mirror: what was heard before, and the head from now on.
+    """
+
+    time: Time
+    read: Callable[[Source], Tree]
+    spread: Callable[[str, Frames], None]
+    judge: Callable[[Tier2, Head | None, Head], None]
+    makers: Makers
 
 
 class MortalLedger:
@@ -80,24 +102,15 @@ class MortalLedger:
 
 
 class Tier2:
-    """One mirror in `folder`. `judge` is told of every start-over: what was heard before, and the head from now on."""
+    """One mirror in `folder`, which may be a relay."""
 
-    def __init__(
-        self,
-        name: str,
-        folder: Path,
-        time: Time,
-        upstream: Callable[[], Tree],
-        judge: Callable[[Tier2, Head | None, Head], None],
-        makers: Makers,
-    ) -> None:
-        self.name = name
+    def __init__(self, place: Place, folder: Path, around: Surroundings) -> None:
+        self.place = place
+        self.name = place.name
         self._folder = folder
-        self._time = time
-        self.wall_ms = time.wall()
-        self._upstream = upstream
-        self._judge = judge
-        self._makers = makers
+        self._around = around
+        self._time = around.time
+        self.wall_ms = around.time.wall()
         for made in ("locks", "mirror"):
             (folder / made).mkdir(parents=True)
         self.disk = Disk(folder / "mirror")
@@ -108,9 +121,13 @@ class Tier2:
         self.copies: list[Path] = []
         self.budget_percent = BUDGET_PERCENT
         self.refused = False
-        """Its operator has refused deletions, so that it may have more than the Tier 1 until the next full sync."""
-        self.troubled_ms = time()
+        """Its operator, or one above it, has refused deletions: it may have more than the Tier 1 for a while."""
+        self.troubled_ms = self._time()
         """When a question was left without its whole answer for the last time."""
+        self.unsettled_ms = self._time()
+        """When it could not be relied upon to hand on what it had, for the last time."""
+        self.furthest: dict[str, int] = {}
+        """The highest serial that ever was applied, by epoch."""
         self.running = False
         self.start()
 
@@ -119,28 +136,41 @@ class Tier2:
     def start(self) -> None:
         """Start the daemon over the ledger and the folder that are there."""
         self.reactor = ModelReactor()
-        self.ledger = MortalLedger(self._makers.ledger(self._folder / "ledger"), partial(self._judge, self))
+        makers, bare = self._around.makers, self._around.makers.ledger(self._folder / "ledger")
+        self.ledger = MortalLedger(bare, self._start_over)
         ledger: Any = self.ledger
         self._clock_ms = WallClock(self.wall_ms, self._time, ledger.move_times)
         parts = self._make_parts()
         self._open_tree(ledger, parts)
-        self.rsync: Any = self._makers.rsync(self._upstream)
-        pulse = Pulse(self._time())
-        client = ModelClient(self.reactor, self.exchanges.append, lambda at_ms: pulse.confirm(at_ms, self._time()))
-        self.tracker = self._makers.tracker(
-            self.reactor, [TREE], ledger, client, self._clock_ms, self._time, self._poke
-        )
+        self.rsync: Any = makers.rsync(self._around.read)
+        self.following = Following(
+            self.reactor, self.place, ledger, makers.tracker, self.exchanges.append, self._clock_ms, self._time,
+            self._poke,
+        )  # fmt: skip
+        tracker = self.following.tracker
         self.dispatcher = Dispatcher(
             self.reactor, {TREE: parts}, ledger, self.rsync, 1, self._clock_ms, lambda: 0.5,
-            lambda event, record, progress: None, self.tracker.is_awaiting_head, self.tracker.busy_until_ms,
-            catching_up_until_ms=self.tracker.catching_up_until_ms,
+            lambda event, record, progress: None, tracker.is_awaiting_head, tracker.busy_until_ms,
+            catching_up_until_ms=tracker.catching_up_until_ms, relay_head=self.following.relays.head,
         )  # fmt: skip
-        self.listener = Listener(
-            PUBLISHER, [KEY.public], PREFIX, ENVIRONMENT, frozenset([TREE]), ledger, self.tracker, pulse, self._time,
-            lambda: 0.5,
-        )  # fmt: skip
+        # What a relay hands on is only read: that it is killed just then is as if it had been a moment later.
+        self.relay = Relay(
+            self.reactor, self.name, bare, makers.copies, self._clock_ms, partial(self._around.spread, self.name)
+        )
+        bare.moved = self._note_progress
+        self.unsettled_ms = self._time()
         self.running = True
         self.guarded(self._begin)
+
+    def _start_over(self, before: Head | None, head: Head) -> None:
+        self.unsettled_ms = self._time()
+        self._around.judge(self, before, head)
+
+    def _note_progress(self) -> None:
+        record = self.record()
+        epoch = record.head.epoch if record.head else ""
+        self.furthest[epoch] = max(record.applied, self.furthest.get(epoch, record.applied))
+        self.relay.wake()
 
     def _poke(self, tree: str) -> None:
         self.dispatcher.poke(tree)
@@ -149,20 +179,24 @@ class Tier2:
         now_ms = self._clock_ms()
         ledger.open_tree(TREE, parts.identity)
         ledger.note_shape(TREE, parts.shape, now_ms)
-        grace_ms = max(GRACE_S * 1000, STILL_UPSTREAM_MS)
+        grace_ms = max(self.place.grace_s * 1000, STILL_UPSTREAM_MS)
         ledger.clamp_times(TREE, now_ms, longest_retry_ms=LONGEST_RETRY_MS, longest_grace_ms=grace_ms)
+        ledger.keep_updates(TREE, self.place.relaying or bool(self.place.relays), now_ms)
         ledger.interrupt_jobs(now_ms)
 
     def _make_parts(self) -> Any:
         tree = {
-            "upstream": PUBLISHER, "source": "rsync://tier1/debian/", "path": str(self._folder / "mirror"),
-            "delete_grace": f"{GRACE_S}s", "delete_budget": {"count": 1, "percent": self.budget_percent, "limit": 100},
+            "upstream": PUBLISHER, "sources": self.place.sources, "path": str(self._folder / "mirror"),
+            "delete_grace": f"{self.place.grace_s}s",
+            "delete_budget": {"count": 1, "percent": self.budget_percent, "limit": 100},
         }  # fmt: skip
         return make_parts(TREE, SubscriberTree.model_validate(tree), self._folder / "locks")
 
     def _begin(self) -> None:
         self.dispatcher.poke()
-        self.tracker.start()
+        self.following.tracker.start()
+        if self.place.relaying:
+            self.relay.start()
 
     def guarded(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function of the daemon, which may be killed in it."""
@@ -178,6 +212,7 @@ class Tier2:
         if not self.running:
             return
         self.running = False
+        self.unsettled_ms = self._time()
         self.ledger.lives = 0
         self.frames.clear()
         exchanges, self.exchanges[:] = list(self.exchanges), []
@@ -192,7 +227,7 @@ class Tier2:
     def hear(self, index: int) -> None:
         """Deliver one of the messages on their way."""
         frames = self.frames.pop(index % len(self.frames))
-        self.guarded(self.listener.deliver, *frames)
+        self.guarded(self.following.deliver, frames)
 
     def answer(self, index: int) -> None:
         """Let one of the answers that were given arrive."""
@@ -214,8 +249,7 @@ class Tier2:
 
     def _watch_silence(self) -> None:
         self._clock_ms()
-        if self.listener.watch_silence():
-            self.tracker.ask_about_all()
+        self.following.watch_silence()
 
     def turn(self) -> bool:
         """Do what is due now. Returns whether there was anything."""
@@ -223,6 +257,18 @@ class Tier2:
         if due:
             self.guarded(self.reactor.advance, 0)
         return due
+
+    def wake_in_s(self) -> float | None:
+        """Return in how many seconds something is due that does not recur by itself; None when there is nothing."""
+        calls: Any = self.reactor.getDelayedCalls()
+        times = [call.getTime() for call in calls if not isinstance(call.func, LoopingCall)]
+        return max(0.0, min(times) - self.reactor.seconds()) if times else None
+
+    def forget_history(self) -> None:
+        """Keep no more of what was applied than has to be kept."""
+        self.unsettled_ms = self._time()
+        kept = self.ledger._ledger.kept
+        kept.shorten(TREE, self.record().cleaned, oldest_ms=2 * self.wall_ms(), max_bytes=0)
 
     # --- its state
 

@@ -18,11 +18,16 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http_headers import Headers
 
-from pushmirror.http.answers import Answer
-from pushmirror.http.questions import Refusal, parse_request
+from pushmirror.http.answers import Answer, NoContent
+from pushmirror.http.questions import Question, Refusal, parse_request
+from pushmirror.keys import PublicKey
+from pushmirror.subscriber.relay.client import RelayAddress, RelayClient
 from pushmirror.subscriber.service_client import ServiceClient
-from tests.model.tier1 import KEY, Killed, Tier1
+from tests.model.places import TIER1, service_url
+from tests.model.tier1 import KEY, Killed
 from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER
+
+PAGE_UPDATES = 3
 
 
 @dataclass
@@ -53,15 +58,21 @@ class Exchange:
     ended: Deferred[Response] = field(default_factory=Deferred)
     answer: Response | None = None
 
-    def serve(self, tier1: Tier1) -> None:
-        """Let the server answer, from what it knows now."""
+    @property
+    def host(self) -> str:
+        """Who is asked."""
+        return urlsplit(self.url).netloc.decode()
+
+    def serve(self, give: Callable[[Question, bytes], Answer | NoContent | Refusal]) -> Response:
+        """Let the server give its answer, from what it knows now."""
         parts = urlsplit(self.url)
         question = parse_request(self.method, parts.path, parse_qs(parts.query))
-        answer = question if isinstance(question, Refusal) else tier1.answer(question, self.body)
+        answer = question if isinstance(question, Refusal) else give(question, self.body)
         if isinstance(answer, Answer):
             self.answer = Response(200, b"".join(answer.chunks).splitlines(keepends=True))
         else:
             self.answer = Response(answer.status if isinstance(answer, Refusal) else 204, [])
+        return self.answer
 
     def hand_over(self) -> None:
         """Let the answer arrive."""
@@ -104,10 +115,21 @@ class ModelAgent:
 
 
 class ModelClient(ServiceClient):
-    """The real client over that network."""
+    """The real client of the publisher's service over that network."""
 
     def __init__(self, reactor: Any, send: Callable[[Exchange], None], tell_clock: Callable[[int], None]) -> None:
         super().__init__(
-            reactor, "http://tier1", PUBLISHER, [KEY.public], PREFIX, ENVIRONMENT, tell_clock=tell_clock, page_updates=3
-        )
+            reactor, service_url(TIER1), PUBLISHER, [KEY.public], PREFIX, ENVIRONMENT, tell_clock=tell_clock,
+            page_updates=PAGE_UPDATES,
+        )  # fmt: skip
         self._agent = ModelAgent(send)
+
+
+class ModelRelayClient(RelayClient):
+    """The real client of a relay's service over that network."""
+
+    def __init__(self, reactor: Any, relay: str, key: PublicKey, send: Callable[[Exchange], None]) -> None:
+        address = RelayAddress(relay, service_url(relay), (key,))
+        super().__init__(reactor, address, PUBLISHER, [KEY.public], PREFIX, ENVIRONMENT)
+        self._agent = ModelAgent(send)
+        self._page_updates = PAGE_UPDATES

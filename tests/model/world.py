@@ -1,19 +1,24 @@
-"""The world of the model: one Tier 1, its mirrors, what is on its way between them, and one clock for all."""
+"""The world of the model: one Tier 1, its mirrors and theirs, what is on its way between them, one clock for all."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pushmirror.core.model import Head
+from pushmirror.core.source import Source
 from pushmirror.subscriber.records import TreeRecord
-from tests.core.tree_model import Style
+from tests.core.tree_model import Style, Tree
 from tests.model.clocks import Time
+from tests.model.places import TIER1, TWO_MIRRORS, Places
+from tests.model.relaying import Relay
 from tests.model.tier1 import HEARTBEAT_MS, Frames, Killed, Tier1
-from tests.model.tier2 import BUDGET_PERCENT, Makers, Tier2
+from tests.model.tier2 import BUDGET_PERCENT, Makers, Surroundings, Tier2
 from tests.subscriber.upstream import TREE
 
 MEMORY_FOLDER = Path("/dev/shm")
@@ -21,14 +26,16 @@ _PATIENCE_MS = 3 * 3_600_000
 _MAX_AGE_S = 24 * 3600
 _MAX_TURNS = 200
 _LONGEST_STEP_S = 10.0
+_HELPFUL = (200, 204, 410)
+"""These answers are no reason to ask anybody again."""
 TROUBLE_LASTS_MS = 60_000
 """An answer that did not come may be the reason of a full sync for so long: the tracker asks again for a while."""
 
 
 class World:
-    """A Tier 1 and `mirrors` of it. `recorded` is every message that ever was on the bus."""
+    """A Tier 1 and mirrors of it at `places`. `recorded` is every message that ever was on a bus."""
 
-    def __init__(self, mirrors: int = 2, makers: Makers | None = None) -> None:
+    def __init__(self, places: Places = TWO_MIRRORS, makers: Makers | None = None) -> None:
         parent = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
         self.folder = Path(tempfile.mkdtemp(prefix="pushmirror-model-", dir=parent))
         self.time = Time()
@@ -37,27 +44,52 @@ class World:
         """What went wrong where an exception would have been caught."""
         self._errors = _Errors(self.faults_seen)
         self.mirrors: list[Tier2] = []
-        self.service_is_up = True
+        self.down: set[str] = set()
+        """Whose HTTP service does not answer."""
         (self.folder / "tier1").mkdir()
-        self.tier1 = Tier1(self.folder / "tier1", self.time, self._spread)
-        for number in range(mirrors):
-            folder, upstream = self.folder / f"mirror{number}", lambda: self.tier1.tree
-            made = Tier2(f"mirror{number}", folder, self.time, upstream, self._judge_start_over, makers or Makers())
-            self.mirrors.append(made)
+        self.tier1 = Tier1(self.folder / "tier1", self.time, partial(self._spread, TIER1))
+        around = Surroundings(self.time, self._read, self._spread, self._judge_start_over, makers or Makers())
+        for place in places:
+            self.mirrors.append(Tier2(place, self.folder / place.name, around))
         self.turn()
 
-    def _spread(self, frames: Frames) -> None:
+    def _spread(self, sender: str, frames: Frames) -> None:
         self.recorded.append(frames)
         for mirror in self.mirrors:
-            if mirror.running:
+            if mirror.running and (sender in mirror.place.relays or (sender == TIER1 and mirror.place.origin)):
                 mirror.frames.append(frames)
+
+    def _read(self, source: Source) -> Tree:
+        host = urlsplit(source.root).hostname
+        return self.tier1.tree if host == TIER1 else next(m for m in self.mirrors if m.name == host).disk.read()
+
+    def above(self, mirror: Tier2) -> list[Tier2]:
+        """Return the relays that a mirror reads from."""
+        return [each for each in self.mirrors if each.name in mirror.place.relays]
+
+    def note_refusal(self, mirror: Tier2) -> None:
+        """Take note that a mirror may have more than it ought to, and so may those that read from it."""
+        mirror.refused = True
+        for below in self.mirrors:
+            if mirror.name in below.place.relays:
+                self.note_refusal(below)
 
     def _judge_start_over(self, mirror: Tier2, before: Head | None, head: Head) -> None:
         """A full sync is for those alone that cannot have the updates that they miss."""
-        recent = self.time() - mirror.troubled_ms <= TROUBLE_LASTS_MS
-        if before is None or recent or not self.tier1.holds(before) or not self.tier1.keeps_after(before):
+        times_ms = (mirror.troubled_ms, *(relay.unsettled_ms for relay in self.above(mirror)))
+        recent = self.time() - max(times_ms) <= TROUBLE_LASTS_MS
+        if before is None or recent or not self.tier1.holds(before) or not self._is_led_on(mirror, before, head):
             return
-        self.faults_seen.append(f"{mirror.name} starts over from {before} at {head}: the journal has the updates")
+        self.faults_seen.append(f"{mirror.name} starts over from {before} at {head}: the updates are to be had")
+
+    def _is_led_on(self, mirror: Tier2, before: Head, head: Head) -> bool:
+        """Tell whether anybody whom a mirror may ask has the updates after the head `before`."""
+        if mirror.place.origin and self.tier1.keeps_after(before):
+            return True
+        return any(
+            relay.running and relay.name not in self.down and relay.relay.leads(before, head)
+            for relay in self.above(mirror)
+        )
 
     def note_trouble(self) -> None:
         """Let whatever is asked just now excuse a full sync: the answers are about to change their meaning."""
@@ -83,7 +115,7 @@ class World:
 
     def _next_s(self) -> float:
         """Return how long to wait for the next thing that a mirror does, within reason."""
-        waits = [wait for mirror in self.mirrors if (wait := mirror.reactor.wake_in_s()) is not None]
+        waits = [wait for mirror in self.mirrors if (wait := mirror.wake_in_s()) is not None]
         return min(_LONGEST_STEP_S, max(0.001, min(waits, default=_LONGEST_STEP_S)))
 
     # --- the network
@@ -91,10 +123,19 @@ class World:
     def serve(self, mirror: Tier2, index: int) -> None:
         """Let the service answer one of the questions of a mirror, or fail it."""
         exchange = mirror.exchanges[index % len(mirror.exchanges)]
-        if not self.service_is_up or not self.tier1.running:
+        server = self._server(exchange.host)
+        if server is None:
             mirror.break_off(index, 0)
-        elif exchange.answer is None:
-            exchange.serve(self.tier1)
+        elif exchange.answer is None and exchange.serve(server.answer).code not in _HELPFUL:
+            mirror.troubled_ms = self.time()
+
+    def _server(self, host: str) -> Tier1 | Relay | None:
+        """Return who answers questions there now, None for nobody."""
+        if host in self.down:
+            return None
+        if host == TIER1:
+            return self.tier1 if self.tier1.running else None
+        return next((mirror.relay for mirror in self.mirrors if mirror.name == host and mirror.running), None)
 
     def flow(self) -> bool:
         """Carry everything to where it goes, and let every rsync that runs go on. Returns whether anything was."""
@@ -116,6 +157,12 @@ class World:
         self.turn()
         return flowed
 
+    def work(self, rounds: int) -> None:
+        """Let everything that can go on do so, and time pass as it has to in between."""
+        for _ in range(rounds):
+            if not self.flow():
+                self.advance(self._next_s())
+
     def go_on_until(self, condition: Callable[[Tier2], bool]) -> None:
         """Let everything work, and time pass as it has to, until the condition holds for every mirror."""
         end_ms = self.time() + _PATIENCE_MS
@@ -128,14 +175,17 @@ class World:
 
     def settle(self) -> None:
         """Let everything work again, and wait until every mirror is exact."""
-        self.service_is_up = True
+        self.down.clear()
         self._mend()
         if self.tier1.has_news:
             self.tier1.announce(Style())
-        if not self._wait_until_exact() and self.tier1.lost_announcements:
-            # What was announced in a journal that is lost, and heard by nobody, is found by the full sync at max_age.
+        self._compare_what_was_refused()
+        exact = self._wait_until_exact(self.mirrors)
+        for _ in range(self._tiers if self.tier1.lost_announcements and not exact else 0):
+            # What was announced in a journal that is lost, and heard by nobody, is found by the full sync at max_age,
+            # and below a relay by the one after that.
             self.advance(_MAX_AGE_S)
-            self._wait_until_exact()
+            self._wait_until_exact(self.mirrors)
         faults = [fault for mirror in self.mirrors for fault in self.faults(mirror)]
         assert not faults + self.faults_seen, "; ".join(faults + self.faults_seen)
         self.tier1.lost_announcements = False
@@ -150,13 +200,25 @@ class World:
                 mirror.start()
             mirror.ledger.lives = None
             mirror.ledger.set_paused(TREE, False)
-            if mirror.refused:
-                mirror.ledger.want_whole(TREE, mirror.wall_ms())
-                mirror.refused = False
             mirror.dispatcher.poke()
         self.turn()
 
-    def _wait_until_exact(self) -> bool:
+    def _compare_what_was_refused(self) -> None:
+        for mirror in self.mirrors:
+            if mirror.refused:
+                self._wait_until_exact(self.above(mirror))
+                mirror.ledger.want_whole(TREE, mirror.wall_ms())
+                mirror.refused = False
+                mirror.dispatcher.poke()
+
+    @property
+    def _tiers(self) -> int:
+        return max(map(self._depth, self.mirrors))
+
+    def _depth(self, mirror: Tier2) -> int:
+        return 1 + max(map(self._depth, self.above(mirror)), default=0)
+
+    def _wait_until_exact(self, mirrors: Sequence[Tier2]) -> bool:
         end_ms = self.time() + _PATIENCE_MS
         beats = 0
         while self.time() < end_ms:
@@ -164,7 +226,7 @@ class World:
                 continue
             for mirror in self.mirrors:
                 self._oversee(mirror)
-            if beats >= 3 and not any(fault for mirror in self.mirrors for fault in self.faults(mirror)):
+            if beats >= 3 and not any(fault for mirror in mirrors for fault in self.faults(mirror)):
                 return True
             before_ms = self.time()
             self.advance(self._next_s())

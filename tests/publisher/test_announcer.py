@@ -191,12 +191,13 @@ def test_heartbeats_tell_only_what_was_sent(stage: Stage) -> None:
 
 
 def test_a_bus_that_fails_is_tried_again_and_nothing_is_skipped(stage: Stage) -> None:
-    """What was sent before the failure is marked, and the rest goes out when the bus works again."""
+    """The rest goes out when the bus works again, before what was announced since, and nothing goes out twice."""
     sender = BrokenSender(stage.sender, working=2)
     announcer = stage.make_announcer(sender)
-    stage.announce(count=4)
+    stage.announce(count=3)
     announcer.startService()
-    assert [row.serial for row in stage.journal.unsent(9)] == [3, 4]
+    assert stage.updates == [("debian", 1), ("debian", 2)]
+    stage.announce()
     stage.clock.advance(HEARTBEAT_MS / 1000)
     sender.working = 1000
     stage.clock.advance(LOOK_SECONDS)
@@ -206,19 +207,25 @@ def test_a_bus_that_fails_is_tried_again_and_nothing_is_skipped(stage: Stage) ->
     announcer.stopService()
 
 
-def test_a_crash_between_sending_and_marking_sends_the_same_bytes_again(stage: Stage) -> None:
-    """A subscriber sees a duplicate of which every byte is the same."""
-    stage.announce()
+def test_what_the_bus_tells_is_in_the_history_already(stage: Stage) -> None:
+    """A subscriber that asks at once must not be told that nothing of the kind was ever announced."""
+    heads: list[int] = []
+    stage.bus.receiver([b""], lambda name, body: heads.append(stage.journal.head("debian").serial)).start()
+    stage.announce(count=3)
     stage.announcer.startService()
-    (first,) = [body for body, heard in zip(stage.bodies, stage.heard, strict=True) if isinstance(heard, Update)]
-    stage.announcer.stopService()
-    crash = sqlite3.connect(stage.journal.path)
-    with crash:
-        crash.execute("UPDATE updates SET sent_ms = NULL, signature = NULL, certificate = NULL")
-    crash.close()
-    stage.make_announcer(stage.sender).startService()
-    again = [body for body, heard in zip(stage.bodies, stage.heard, strict=True) if isinstance(heard, Update)]
-    assert again == [first, first]
+    assert stage.updates == [("debian", 1), ("debian", 2), ("debian", 3)]
+    assert min(heads) == 3
+
+
+def test_what_a_crash_kept_from_the_bus_is_told_by_the_first_heartbeat(stage: Stage) -> None:
+    """It is in the history, from which everybody fetches it then."""
+    stage.announce()
+    broken = stage.make_announcer(BrokenSender(stage.sender, working=0))
+    broken.startService()
+    broken.stopService()
+    assert stage.heard == []
+    stage.announcer.startService()
+    assert stage.heartbeats[0].trees["debian"] == stage.journal.announced_head("debian")
 
 
 def test_the_signed_topic_is_used_though_the_settings_have_changed(stage: Stage) -> None:
@@ -240,18 +247,17 @@ def test_nothing_is_sent_after_the_stop(stage: Stage) -> None:
     assert len(stage.heard) == sent
 
 
-def test_while_the_disk_is_full_nothing_is_told_twice(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    """What was sent and could not be marked is marked when there is room again, and is not sent a second time."""
+def test_while_the_disk_is_full_nothing_is_told(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """What could not be marked as sent is sent when there is room again, once; heartbeats tell nothing of it before."""
     stage.announce(count=3)
     blocker = sqlite3.connect(stage.journal.path)
     blocker.execute(
         "CREATE TRIGGER full BEFORE UPDATE ON updates BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
     )
     stage.announcer.startService()
-    assert stage.updates == [("debian", 1), ("debian", 2), ("debian", 3)]
     stage.clock.advance(LOOK_SECONDS)
     stage.clock.advance(LOOK_SECONDS)
-    assert len(stage.updates) == 3 and stage.journal.head("debian").serial == 0
+    assert stage.updates == [] and stage.heartbeats[-1].trees["debian"].serial == 0
     assert len(caplog.records) == 1 and caplog.records[0].exc_info is None
     blocker.execute("DROP TRIGGER full")
     blocker.close()

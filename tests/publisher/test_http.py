@@ -534,6 +534,18 @@ def test_a_large_part_is_written_in_pieces() -> None:
     assert [len(piece) for piece in request.written] == [*[PIECE_BYTES] * 3, 200_000 - 3 * PIECE_BYTES]
 
 
+def test_short_parts_are_written_together() -> None:
+    """Ten thousand lines are not ten thousand writes."""
+    clock, request = Clock(), Request()
+    Stream(clock, request, (b"%09d\n" % number for number in range(10_000)), LIMITS).start()
+    clock.advance(0)
+    request.producer.resumeProducing()
+    clock.pump([0] * 5)
+    assert request.ended
+    assert b"".join(request.written) == b"".join(b"%09d\n" % number for number in range(10_000))
+    assert [len(piece) for piece in request.written] == [PIECE_BYTES, 100_000 - PIECE_BYTES]
+
+
 def test_an_answer_that_fails_half_way_is_not_taken_for_a_whole_one() -> None:
     """When the journal fails in the middle the connection breaks off, and the answer is never finished."""
 

@@ -165,6 +165,7 @@ FORGERIES: list[tuple[int, Forge]] = [
     (400, lambda body, key, folder: reseal(body, key, publisher="elsewhere.example.org")),
     (400, lambda body, key, folder: seal(IDENTITY.compose("tree.heartbeat", {}, at_ms=1, counter=1), key)),
     (403, lambda body, key, folder: reseal(body, other_key(folder))),
+    (403, lambda body, key, folder: reseal(body, other_key(folder), list="is not even looked at")),
     (403, lambda body, key, folder: body.replace(b'"serial":10', b'"serial":11')),
     (403, lambda body, key, folder: body.replace(b'"signature":"', b'"signature":"AAAA')),
 ]

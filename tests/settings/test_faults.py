@@ -78,7 +78,16 @@ PUBLISHER_FAULTS: list[tuple[str, list[Replacement], Faults]] = [
     ("endpoint without port", [("tcp://127.0.0.1:9940", "tcp://127.0.0.1")], [(5, "bus.publish", "host and a port")]),
     ("IPv6 endpoint without brackets", [("tcp://127.0.0.1:9940", "tcp://::1:9940")], [(5, "bus.publish", "brackets")]),
     ("bad IPv4", [("tcp://127.0.0.1:9940", "tcp://127.0.0.256:9940")], [(5, "bus.publish", "not an IPv4 address")]),
-    ("https service", [("http://127", "https://127")], [(8, "service", "proxy")]),
+    ("https service", [("http://127", "https://127")],
+     [(8, "service", "needs service_certificate"), (8, "service", "needs service_key")]),
+    ("certificate for http", [("http://127.0.0.1:9941", "http://127.0.0.1:9941\nservice_key: /k")],
+     [(9, "service_key", "does nothing for a service with http")]),
+    ("proxy", [("http://127.0.0.1:9941", "http://127.0.0.1:9941\ntrusted_proxies: [localhost]")],
+     [(9, "trusted_proxies[0]", "not an address or a network")]),
+    ("limits", [("http://127.0.0.1:9941", "http://127.0.0.1:9941\nservice_limits: {{requests: 0, traffic: 5}}")],
+     [(9, "service_limits.requests", "at least 1"), (9, "service_limits.traffic", "unit")]),
+    ("history", [("http://127.0.0.1:9941", "http://127.0.0.1:9941\nhistory: {{age: 30, size: 5kB}}")],
+     [(9, "history.age", "no unit"), (9, "history.size", "out of range")]),
     ("prefix", [("org.example", "org..example")], [(6, "bus.topic_prefix", "cannot begin a topic")]),
     ("environment", [("environment: prod", "environment: prod.eu")], [(7, "bus.environment", "one word")]),
     ("environment that YAML takes for a boolean", [("environment: prod", "environment: on")],
@@ -131,6 +140,12 @@ def test_faults_of_a_publishers_file(tmp_path: Path, replacements: list[Replacem
     assert_faults(caught.value, path, faults)
 
 
+def sources(text: str) -> Replacement:
+    """Give the tree fedora these sources in place of its one."""
+    literal = text.replace("{", "{{").replace("}", "}}").replace("{{root}}", "{root}")
+    return "source: rsync://127.0.0.1:8730/fedora/", f"sources: [{literal}]"
+
+
 SUBSCRIBER_FAULTS: list[tuple[str, list[Replacement], Faults]] = [
     ("unknown upstream", [("upstream: main\n    source: rsync://127.0.0.1:8730/fedora/", "upstream: mian\n    source: "
                            "rsync://127.0.0.1:8730/fedora/")], [(19, "trees.fedora.upstream", "upstreams has main")]),
@@ -145,6 +160,38 @@ SUBSCRIBER_FAULTS: list[tuple[str, list[Replacement], Faults]] = [
      [(20, "trees.fedora.source", "is not an rsync URL")]),
     ("password in the source", [("rsync://127.0.0.1:8730/fedora/", "rsync://u:p@127.0.0.1/fedora/")],
      [(20, "trees.fedora.source", "password_file")]),
+    ("sources", [sources("rsync://a/m/, rsync://b/m/")], []),
+    ("sources with proofs", [sources("rsync://a/m/, {url: rsync://b/m/, marker: x/y, password_file: /p}")], []),
+    ("source and sources", [("coalesce: 5s", "sources: [rsync://a/m/]")],
+     [(22, "trees.fedora.sources", "stands beside source: write every source here")]),
+    ("neither", [sources("")], [(18, "trees.fedora.source", "or several under sources")]),
+    ("source without value", [("source: rsync://127.0.0.1:8730/fedora/", "source:")],
+     [(20, "trees.fedora.source", "has no value")]),
+    ("text for sources", [("source: rsync://127.0.0.1:8730/fedora/", "sources: rsync://a/m/")],
+     [(20, "trees.fedora.sources", "must be a list")]),
+    ("a source that is none", [sources("rsync://a/m/, http://b/")],
+     [(20, "trees.fedora.sources[1].url", "is not an rsync URL")]),
+    ("a source that is a number", [sources("5")], [(20, "trees.fedora.sources[0]", "must be a group of keys")]),
+    ("a source without a URL", [sources("{password_file: /p}")],
+     [(20, "trees.fedora.sources[0].url", "is missing: the rsync URL of the tree there")]),
+    ("a misspelt key of a source", [sources("{url: rsync://a/m/, passwordfile: /p}")],
+     [(20, "trees.fedora.sources[0].passwordfile", "did you mean password_file?")]),
+    ("two sources alike", [sources("rsync://a/m/, rsync://b/m/, {url: rsync://a/m}")],
+     [(20, "trees.fedora.sources[2]", "is the same as trees.fedora.sources[0]")]),
+    ("an unknown relay", [sources("{url: rsync://a/m/, relay: t2}")],
+     [(20, "trees.fedora.sources[0].relay", "upstreams.main.relays has none")]),
+    ("relay and marker", [sources("rsync://o/m/, {url: rsync://a/m/, relay: t2, marker: x}")],
+     [(20, "trees.fedora.sources[1].marker", "remove one of them"), (20, "trees.fedora.sources[1].relay", "no relay")]),
+    ("a marker outside of the tree", [sources("rsync://o/m/, {url: rsync://a/m/, marker: ../x}")],
+     [(20, "trees.fedora.sources[1].marker", "is no file of the tree")]),
+    ("a marker from /", [sources("rsync://o/m/, {url: rsync://a/m/, marker: /x}")],
+     [(20, "trees.fedora.sources[1].marker", "write it as seen from the tree's root")]),
+    ("a marker without an origin", [sources("{url: rsync://a/m/, marker: x}")],
+     [(20, "trees.fedora.sources[0].marker", "add the origin's URL")]),
+    ("a password of a source in a tree", [sources("{url: rsync://a/m/, password_file: {root}/debian/p}")],
+     [(20, "trees.fedora.sources[0].password_file", "lies inside the tree debian")]),
+    ("too many sources", [sources(", ".join(f"rsync://h{number}/m/" for number in range(21)))],
+     [(20, "trees.fedora.sources", "at most 20 entries")]),
     ("misspelt duration", [("coalesce:", "colaesce:")], [(22, "trees.fedora.colaesce", "did you mean coalesce?")]),
     ("attribute for key", [("coalesce:", "coalesce_ms:")], [(22, "trees.fedora.coalesce_ms", "mean coalesce?")]),
     ("duration without unit", [("coalesce: 5s", "coalesce: 5")], [(22, "trees.fedora.coalesce", "5 has no unit")]),

@@ -157,6 +157,17 @@ def test_a_password_is_not_for_the_world(tmp_path: Path, mode: int) -> None:
     assert f"chmod 600 {secret}" in fault.message
 
 
+def test_the_password_of_each_source_is_looked_at(tmp_path: Path) -> None:
+    """A secret beside one of several sources is guarded as that of the tree."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o644)
+    sources = f"sources: [rsync://127.0.0.1/fedora/, {{url: rsync://localhost/fedora/, password_file: {secret}}}]"
+    (fault,) = subscriber_faults(write_subscriber(tmp_path, ("source: rsync://127.0.0.1:8730/fedora/", sources)))
+    assert (fault.line, fault.key) == (20, "trees.fedora.sources[1].password_file")
+    assert f"chmod 600 {secret}" in fault.message
+
+
 def test_a_missing_password_file_is_told(tmp_path: Path) -> None:
     """A password file that is not there is a fault before rsync asks for it."""
     (fault,) = subscriber_faults(write_subscriber(tmp_path, ("coalesce: 5s", f"password_file: {tmp_path}/none")))

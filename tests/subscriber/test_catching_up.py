@@ -264,8 +264,8 @@ def test_a_server_that_drips_a_byte_a_second_is_left(
         following.hear(upstream.update_frames(rows[-1]))
         following.turn_until_done(waiting=True)
         assert following.pending == [-2]
-        assert site.opened == 4
-        spin(lambda: site.closed == 4)
+        assert site.opened == 6
+        spin(lambda: site.closed == 6)
     stopped = port.stopListening()
     spin(lambda: stopped is None or stopped.called)
 

@@ -298,6 +298,48 @@ def test_a_full_sync_comes_by_itself_when_the_last_is_old(fleets: Any) -> None:
     assert fleet.outcomes("debian")[2:] == [("whole", "done")]
 
 
+NO_FULL_SYNC = """case "$*" in
+*--files-from*) echo '>f+++++++++ file1';;
+*) echo 'rsync: trouble' >&2; exit 12;;
+esac"""
+
+
+def test_a_full_sync_for_age_that_fails_keeps_nothing_else_waiting(fleets: Any) -> None:
+    """It is tried again by itself, later each time, and list jobs that are done in between do not hasten it."""
+    fleet = fleets("debian", max_age="1h")
+    fleet.run_until_idle()
+    fleet.do("debian", NO_FULL_SYNC)
+    fleet.run_until_idle(after_ms=3_600_000)
+    for serial, delay_ms in enumerate((5_000, 10_000, 20_000), 1):
+        record, began = fleet.record("debian"), len(fleet.outcomes("debian"))
+        assert (record.full_sync_failures, record.full_sync_retry_at_ms) == (serial, fleet.time() + delay_ms)
+        assert (record.failures, record.retry_at_ms) == (0, None)
+        assert "trouble" in (record.reason or "")
+        fleet.announce("debian", serial, put("file1"))
+        fleet.run_until_idle(after_ms=delay_ms - 1)
+        assert (fleet.outcomes("debian")[began:], fleet.record("debian").applied) == ([("list", "done")], serial)
+        assert fleet.state("debian") == ("failed" if serial == 3 else "idle")
+        fleet.run_until_idle(after_ms=1)
+        assert fleet.outcomes("debian")[began + 1 :] == [("whole", "failed")]
+    fleet.behave("debian")
+    fleet.run_until_idle(after_ms=40_000)
+    record = fleet.record("debian")
+    assert (record.full_sync_failures, record.full_sync_retry_at_ms, record.reason) == (0, None, None)
+    assert (record.last_full_sync_ms, fleet.state("debian")) == (fleet.time(), "idle")
+
+
+def test_an_operator_who_asks_has_a_full_sync_for_age_tried_at_once(fleets: Any) -> None:
+    """As for every other job that waits for its next try."""
+    fleet = fleets("debian", max_age="1h")
+    fleet.run_until_idle()
+    fleet.do("debian", NO_FULL_SYNC)
+    fleet.run_until_idle(after_ms=3_600_000)
+    fleet.behave("debian")
+    fleet.ledger.retry_now("debian")
+    fleet.run_until_idle()
+    assert fleet.outcomes("debian") == [("whole", "done"), ("whole", "failed"), ("whole", "done")]
+
+
 def test_what_a_full_sync_finds_that_nobody_announced_is_counted(fleets: Any) -> None:
     """It should be nothing, and is when nothing was found; what was announced does not count."""
     fleet = fleets("debian", max_age="1h")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -331,6 +331,17 @@ def test_a_deletion_that_swallows_older_ones_keeps_their_place(ledger: Ledger) -
     assert watermarks(ledger) == (4, 4, 2)
 
 
+def test_what_is_left_of_a_deleted_directory_keeps_its_place(ledger: Ledger) -> None:
+    """A put inside brings the directory back; what else was in it was deleted long before that put."""
+    begin_at(ledger, 2)
+    announce(ledger, 3, put("a"))
+    finish(ledger, 3, ["folder"])
+    announce(ledger, 4, put("folder/new"))
+    finish(ledger, 4, ["folder/below/old"], settled=["folder"])
+    assert [(d.path, d.serial) for d in ledger.deletions(TREE)] == [(b"folder/below/old", 3)]
+    assert watermarks(ledger) == (4, 4, 2)
+
+
 def test_a_deletion_that_is_pending_already_stays_as_it_is(ledger: Ledger) -> None:
     """Neither its serial, its time nor the operator's word on it are lost when it is listed again."""
     begin_at(ledger, 0)
@@ -429,12 +440,15 @@ def keep_times(ledger: Ledger) -> None:
     finish(ledger, 0, ["gone"], due_ms=NOW + 1000)
     announce(ledger, 1, put("a"), now_ms=NOW)
     ledger.wait_for_missing(TREE, "missing", NOW, NOW + 2000)
+    ledger.fail_full_sync(TREE, "trouble", NOW + 2500, counts=True)
 
 
 def times(ledger: Ledger) -> list[int | None]:
     record = ledger.tree(TREE)
-    due = record.deletion_due_ms
-    return [record.last_full_sync_ms, record.pending_since_ms, record.missing_since_ms, due, record.retry_at_ms]
+    return [
+        record.last_full_sync_ms, record.pending_since_ms, record.missing_since_ms, record.deletion_due_ms,
+        record.retry_at_ms, record.full_sync_retry_at_ms,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("jump_ms", [86_400_000, -86_400_000])
@@ -444,7 +458,7 @@ def test_times_move_with_the_clock(ledger: Ledger, jump_ms: int) -> None:
     keep_times(ledger)
     other = ledger.tree(OTHER_TREE)
     ledger.move_times(jump_ms)
-    assert times(ledger) == [NOW + jump_ms, NOW + jump_ms, NOW + jump_ms, NOW + 1000 + jump_ms, NOW + 2000 + jump_ms]
+    assert times(ledger) == [at_ms + jump_ms for at_ms in (NOW, NOW, NOW, NOW + 1000, NOW + 2000, NOW + 2500)]
     assert ledger.tree(OTHER_TREE) == other
 
 
@@ -453,10 +467,10 @@ def test_times_of_the_future_are_brought_back_and_others_are_left(ledger: Ledger
     keep_times(ledger)
     bounds = {"longest_retry_ms": 5000, "longest_grace_ms": 3000}
     assert ledger.clamp_times(TREE, NOW, **bounds) is False
-    assert times(ledger) == [NOW, NOW, NOW, NOW + 1000, NOW + 2000]
+    assert times(ledger) == [NOW, NOW, NOW, NOW + 1000, NOW + 2000, NOW + 2500]
     ago = NOW - 86_400_000
     assert ledger.clamp_times(TREE, ago, **bounds) is True
-    assert times(ledger) == [ago, ago, ago, ago + 3000, ago + 5000]
+    assert times(ledger) == [ago, ago, ago, ago + 3000, ago + 5000, ago + 5000]
 
 
 # --- what the operator wants
@@ -635,3 +649,38 @@ def test_the_last_200_jobs_of_each_tree_are_kept_however_many_the_others_have(le
     assert len(ledger.jobs(TREE, 1000)) == 200
     assert len(ledger.jobs(OTHER_TREE, 1000)) == 4
     assert [job.job for job in ledger.jobs(TREE, 2)] == [208, 207]
+
+
+class CountingLedger(Ledger):
+    """A ledger that tells what a question costs."""
+
+    def count_steps(self, ask: Callable[[], object]) -> int:
+        """Return how many steps SQLite takes to answer, to the hundred."""
+        hundreds = 0
+
+        def count() -> int:
+            nonlocal hundreds
+            hundreds += 1
+            return 0
+
+        self._database.set_progress_handler(count, 100)
+        ask()
+        self._database.set_progress_handler(None, 0)
+        return hundreds * 100
+
+
+def test_what_is_asked_all_the_time_costs_little_however_much_there_is(tmp_path: Path) -> None:
+    """Strangers ask a relay as well: no answer goes through all kept updates, or all pending deletions."""
+    ledger = CountingLedger(tmp_path / "counting.sqlite")
+    for tree in (TREE, OTHER_TREE):
+        ledger.open_tree(tree, IDENTITY)
+        ledger.start_over(tree, head(0), NOW, NOW, same_history=False)
+    gone = paths(*(f"pool/{number}" for number in range(5000)))
+    assert ledger.finish_puts(OTHER_TREE, 0, 1, gone, settled=(), due_ms=NOW, entries=1, incomplete=())
+    ledger.keep_updates(TREE, True, NOW)
+    ledger.announce_all(TREE, [heard(serial, put("a")) for serial in range(1, 2001)], NOW)
+    assert ledger.finish_puts(TREE, 2000, 1, (), settled=(), due_ms=NOW, entries=1, incomplete=())
+    assert ledger.count_steps(lambda: ledger.tree(TREE)) <= 500
+    assert ledger.count_steps(lambda: ledger.kept.beginning(TREE, 2000)) <= 100
+    assert ledger.count_steps(lambda: ledger.kept.has_list(TREE, digest(1), 2000)) <= 100
+    ledger.close()

@@ -17,7 +17,7 @@ from pushmirror.settings.subscriber import SubscriberTree
 from pushmirror.subscriber.dispatcher import Dispatcher
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import make_parts
-from pushmirror.subscriber.records import TreeRecord
+from pushmirror.subscriber.records import NEVER, TreeRecord
 from pushmirror.subscriber.runner import Runner
 from pushmirror.subscriber.sources import TreeSources, wanted_by
 from tests.subscriber.test_dispatcher import EPOCH, Fleet
@@ -303,3 +303,20 @@ def test_while_every_source_is_behind_no_job_begins(fleet: Fleet) -> None:
     fleet.run_until_idle()
     assert fleet.outcomes("debian") == [*before, ("list", "done")]
     assert (fleet.record("debian").applied, fleet.dispatcher.why_no_source(fleet.record("debian"))) == (1, None)
+
+
+def test_what_a_marked_mirror_still_has_is_surplus_all_the_same(reactor: Any, spin: Spin, tmp_path: Path) -> None:
+    """A full sync from one that has yet to delete asks the origin what is surplus: a pending deletion is not
+    forgotten, and what was brought in vain goes again."""
+    fleet = Fleet(reactor, spin, tmp_path, "debian", source=None, sources=[MARKED, A], delete_grace="10m")
+    marker = "*--list-only*) echo '-rw-r--r--              5 2026/01/01 00:00:00 project/trace/t1'"
+    surplus = f"*--ignore-existing*{A}*) echo '*deleting   old'"
+    fleet.do("debian", f'case "$*" in {marker};; {surplus};; esac')
+    (fleet.folder / "debian" / "old").write_text("what the marked mirror has as well")
+    fleet.ledger.start_over("debian", Head(EPOCH, 5, None), 0, fleet.time(), same_history=False)
+    fleet.run_until_idle()
+    record = fleet.record("debian")
+    assert (record.applied, record.cleaned) == (5, NEVER)
+    assert [deletion.path for deletion in fleet.ledger.deletions("debian")] == [b"old"]
+    assert [line for line in fleet.runs("debian") if C in line and "--list-only" not in line], "it was read from there"
+    fleet.close()

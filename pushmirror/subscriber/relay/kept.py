@@ -48,15 +48,16 @@ class KeptUpdates:
     def updates(self, tree: str, after: int, upto: int, limit: int) -> Iterator[KeptUpdate]:
         """Yield the updates after serial `after` and not above `upto`, the oldest first, at most `limit`.
 
-        Each is read when it is asked for: a slow reader holds neither memory nor a read transaction.
+        Each is read when it is asked for: a slow reader holds neither memory nor a read transaction. What is forgotten
+        meanwhile ends it, so that there is never a hole.
         """
         query = (
             "SELECT serial, envelope, list_digest FROM kept"
-            " WHERE tree = ? AND serial > ? AND serial <= ? AND envelope IS NOT NULL ORDER BY serial LIMIT 1"
+            " WHERE tree = ? AND serial > ? AND serial <= ? ORDER BY serial LIMIT 1"
         )
         for _ in range(limit):
             row = self._one(query, (tree, after, upto))
-            if row is None:
+            if row is None or row["envelope"] is None:
                 return
             after = row["serial"]
             yield KeptUpdate(after, bytes(row["envelope"]), row["list_digest"])
@@ -73,12 +74,21 @@ class KeptUpdates:
         return 0 if row is None else int(row["bytes"])
 
     def list_parts(self, tree: str, list_digest: str) -> Iterator[bytes]:
-        """Yield the canonical JSON of a list in parts; nothing for a digest that is not known."""
-        part = 0
+        """Yield the canonical JSON of a list in parts.
+
+        Raises StateError when it is not there, or was forgotten meanwhile: half a list must not look like a whole one.
+        """
+        counted = self._one(
+            "SELECT count(*) AS parts FROM kept_lists WHERE tree = ? AND digest = ?", (tree, list_digest)
+        )
         query = "SELECT body FROM kept_lists WHERE tree = ? AND digest = ? AND part = ?"
-        while row := self._one(query, (tree, list_digest, part)):
+        for part in range(counted["parts"]):
+            row = self._one(query, (tree, list_digest, part))
+            if row is None:
+                raise StateError(f"list {list_digest} was forgotten while it was read")
             yield bytes(row["body"])
-            part += 1
+        if not counted["parts"]:
+            raise StateError(f"list {list_digest} is not kept any more")
 
     def changes(self, tree: str, after: int, upto: int) -> Iterator[ChangeList | None]:
         """Yield the changes (None: the whole tree) of each update after `after` and not above `upto`."""

@@ -37,13 +37,16 @@ class Services:
     async def updates(self, tree: str, epoch: str, after: int, take: Callable[[HeardUpdate], None]) -> int:
         """As `ServiceClient.updates`, from the first that has them; relays that are further are asked before others.
 
-        What one has handed out before it failed is handed out again by the next.
+        What one has handed out before it failed is handed out again by the next. That the publisher's own history is
+        another one counts, whatever relays still hand out.
         """
         failures: list[ServiceError | MalformedMessage] = []
         for client in self._ranked(tree):
             try:
                 return await client.updates(tree, epoch, after, take)
             except (ServiceError, MalformedMessage) as error:
+                if client is self._origin and isinstance(error, Forked):
+                    raise
                 failures.append(error)
         raise _choose_failure(failures)
 
@@ -91,6 +94,11 @@ class Services:
         if chosen is None:
             raise failure
         return adopt_state(believed, chosen)
+
+    @property
+    def has_origin(self) -> bool:
+        """Whether the publisher itself can be asked, when it answers."""
+        return self._origin is not None
 
     async def show_header(self, body: bytes) -> None:
         """As `ServiceClient.show_header`: only the publisher itself can look at it."""

@@ -24,9 +24,24 @@ def begun(node: RelayNode, upstream: Upstream) -> None:
     node.apply(upstream.head().serial, full_sync_ms=1)
 
 
-def kept(node: RelayNode, after: int = 0) -> list[int]:
-    """Return the serials that can be handed out after `after`."""
-    return [update.serial for update in node.ledger.kept.updates(TREE, after, 1000, 1000)]
+def kept(node: RelayNode, after: int | None = None) -> list[int]:
+    """Return the serials that can be handed out after `after` (None: after the beginning, if there is one)."""
+    try:
+        beginning = node.ledger.kept.beginning(TREE, 1000) if after is None else after
+    except KeyError:
+        return []
+    return [update.serial for update in node.ledger.kept.updates(TREE, beginning, 1000, 1000)]
+
+
+def test_what_is_forgotten_while_it_is_read_ends_the_answer(node: RelayNode, upstream: Upstream) -> None:
+    """There is never a hole: whoever asks again learns where the history begins now."""
+    begun(node, upstream)
+    node.hear(upstream, *upstream.announce(put("a"), put("b"), put("c"), put("d")))
+    node.apply(4)
+    reader = node.ledger.kept.updates(TREE, 0, 4, 10)
+    assert next(reader).serial == 1
+    node.ledger.kept.shorten(TREE, 3, oldest_ms=FAR_MS * FAR_MS, max_bytes=FAR_MS)
+    assert list(reader) == []
 
 
 def test_what_was_announced_is_handed_on_when_it_is_applied_and_not_before(node: RelayNode, upstream: Upstream) -> None:

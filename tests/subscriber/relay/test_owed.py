@@ -89,11 +89,26 @@ def test_a_recheck_is_settled_by_a_comparison_that_covers_it_with_a_clean_source
     assert (cleaned(applied) == 3) is settled
 
 
+def test_what_a_comparison_finds_holds_back_what_its_recheck_did(applied: RelayNode) -> None:
+    """A path that the source had yet to delete was deleted at any serial from where it was clean."""
+    owe(applied, Recheck(POOL, 2, 3))
+    applied.apply(3, deletions=(GONE,), compared=Comparison((POOL,), 3))
+    assert cleaned(applied) == 1
+
+
 def test_a_directory_below_one_that_was_compared_is_settled_with_it(applied: RelayNode) -> None:
     """It was compared with all that is in it."""
     owe(applied, Recheck(paths("pool/a/b")[0], 2, 3))
     applied.apply(3, compared=Comparison((POOL,), None))
     assert cleaned(applied) == 3
+
+
+def test_what_was_to_be_compared_again_ends_with_the_serials_that_it_waits_for(applied: RelayNode) -> None:
+    """A new epoch begins far below them, and its full sync compares everything anyway."""
+    owe(applied, Recheck(POOL, 2, 3))
+    applied.begin(Head("1790000000001-0123456789abcdef", 2, "d" * 64))
+    applied.apply(2, compared=Comparison(None, 2), full_sync_ms=1)
+    assert cleaned(applied) == 2
 
 
 def test_the_whole_tree_is_compared_again_by_a_full_sync_and_goes_on_being_relayed(applied: RelayNode) -> None:
