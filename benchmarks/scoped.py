@@ -72,16 +72,14 @@ def make_files(root: Path, count: int) -> list[TreePath]:
 def change(
     root: Path, files: list[TreePath], count: int, chance: random.Random
 ) -> tuple[list[TreePath], list[TreePath]]:
-    """Rewrite some files and delete others, `count` in all; return both lists, the deleted taken out of `files`."""
-    chosen = chance.sample(range(len(files)), count)
-    deleted = sorted(files[index] for index in chosen[: count // DELETED_SHARE])
-    put = sorted(files[index] for index in chosen[count // DELETED_SHARE :])
+    """Delete a tenth of `count` files, rewrite the others or put them back; return what was put and what deleted."""
+    chosen = chance.sample(files, count)
+    deleted = sorted(path for path in chosen[: count // DELETED_SHARE] if (root / os.fsdecode(path)).exists())
+    put = sorted(set(chosen).difference(deleted))
     for path in put:
         (root / os.fsdecode(path)).write_bytes(os.urandom(64))
     for path in deleted:
         (root / os.fsdecode(path)).unlink()
-    gone = set(deleted)
-    files[:] = [path for path in files if path not in gone]
     return put, deleted
 
 

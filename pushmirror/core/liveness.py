@@ -99,10 +99,13 @@ class Pulse:
         """Return how long ago the last fresh heartbeat came; None before the first."""
         return None if self._heard_ms is None else now_ms - self._heard_ms
 
+    def unheard_ms(self, now_ms: int) -> int:
+        """Return for how long there was no fresh heartbeat: since the last one, or from the start."""
+        return now_ms - (self._since_ms if self._heard_ms is None else self._heard_ms)
+
     def state(self, now_ms: int) -> str:
         """Return ``connecting``, ``connected``, or ``silent`` after three intervals, from the start or since."""
-        heard_ms = self._since_ms if self._heard_ms is None else self._heard_ms
-        if now_ms - heard_ms > self._patience_ms:
+        if self.unheard_ms(now_ms) > self._patience_ms:
             return "silent"
         return "connecting" if self._heard_ms is None else "connected"
 

@@ -80,17 +80,18 @@ def judge_relay(heard: Head | None, told: Head) -> Verdict:
 
 
 def choose_word(
-    heard: Head | None, words: Sequence[RelayState], told_elsewhere: Callable[[RelayState], bool]
+    heard: Head | None, words: Sequence[RelayState], may_be_told_elsewhere: Callable[[RelayState], bool]
 ) -> RelayState | None:
     """Return which of the fresh `words` of relays says where a tree is, when its origin cannot be asked; None: none.
 
-    One that is only behind does not: in serials, or in an older epoch than that of `heard` while another relay still
-    tells that one (`told_elsewhere`). News goes before what is believed, and that before whatever contradicts it.
+    One that is only behind does not: in serials, or in an older epoch than that of `heard` while another relay may
+    still tell that one. Silence proves nothing: content would go back and forth by full syncs as such a relay comes and
+    goes. News goes before what is believed, and that before whatever contradicts it.
     """
     ranked = []
     for place, word in enumerate(words):
         verdict = judge_head(heard, word.head.applied)
-        if verdict is Verdict.WENT_BACK or (verdict is Verdict.OLD_EPOCH and told_elsewhere(word)):
+        if verdict is Verdict.WENT_BACK or (verdict is Verdict.OLD_EPOCH and may_be_told_elsewhere(word)):
             continue
         ranked.append((_WORD_ORDER.index(verdict), place))
     return words[min(ranked)[1]] if ranked else None

@@ -56,6 +56,8 @@ class Wanted:
     least: int
     deleting: bool = False
     """The job only deletes."""
+    clean: int | None = None
+    """Something is to be compared again with a source that has done its deletions up to this serial."""
 
 
 @dataclass(frozen=True)
@@ -133,18 +135,28 @@ def choose_source(sources: Sequence[Known], wanted: Wanted, tried: Iterable[int]
     """Return which of `sources`, in the order of preference, a job reads from; None when none will do.
 
     Those that the job has `tried` in vain are left out. One that rests after a failure comes after all that do not;
-    among these, one that has only part of what is wanted comes after those that have all.
+    among these, one that has only part of what is wanted comes after those that have all. When a relay is clean as far
+    as it takes to compare something again, those that are not come last, as it would be done in vain.
     """
     passed_over = set(tried)
+    judged = [
+        (index, known, standing)
+        for index, known in enumerate(sources)
+        if index not in passed_over
+        and ((standing := judge_source(known, wanted)).state is SourceState.READY or standing.unseen)
+    ]
+    some_clean = any(_is_clean_relay(known, wanted) for _, known, _ in judged)
     ranked = []
-    for index, known in enumerate(sources):
-        standing = judge_source(known, wanted)
-        if index in passed_over or (standing.state is not SourceState.READY and not standing.unseen):
-            continue
+    for index, known, standing in judged:
         resting = known.rests_until_ms is not None and known.rests_until_ms > now_ms
         partial = wanted.head is not None and standing.serial < wanted.head.serial
-        ranked.append((resting, partial, index, Choice(index, standing.serial, look=standing.unseen)))
+        unclean = some_clean and known.proof is Proof.RELAY and not _is_clean_relay(known, wanted)
+        ranked.append((resting, partial, unclean, index, Choice(index, standing.serial, look=standing.unseen)))
     return min(ranked)[-1] if ranked else None
+
+
+def _is_clean_relay(known: Known, wanted: Wanted) -> bool:
+    return wanted.clean is not None and known.relay is not None and known.relay.cleaned >= wanted.clean
 
 
 def describe_source(known: Known, wanted: Wanted, now_ms: int) -> tuple[SourceState, str | None]:

@@ -20,7 +20,6 @@ from pushmirror.core.plan import beside, plan_list, with_siblings
 from pushmirror.core.profiles import without_busy
 from pushmirror.core.relaying import Comparison, judge_list, judge_whole
 from pushmirror.core.schedule import Work
-from pushmirror.core.sources import Wanted
 from pushmirror.subscriber.deletions import Deletions
 from pushmirror.subscriber.findings import Findings
 from pushmirror.subscriber.ledger import Ledger
@@ -80,7 +79,7 @@ class Job:
         serial = self._before.applied if self._work is Work.CLEAN else (head.serial if head else NEVER)
         if self._work is Work.LIST:
             serial = self._known[-1].serial
-            self._wanted = Wanted(head, min(self._known[0].serial, serial))
+            self._wanted = replace(self._wanted, head=head, least=min(self._known[0].serial, serial))
         scope = (ScopeKind.WHOLE if whole else ScopeKind.LIST).value
         started_ms = self._clock_ms()
         job = self._ledger.begin_job(self._tree, scope, serial, started_ms)

@@ -13,13 +13,15 @@ from pushmirror.subscriber.records import MAX_PENDING_PATHS, NEVER, Deletion, Jo
 TREE_QUERY = """
 SELECT t.*,
     p.updates, p.since_ms, p.whole, p.paths,
-    r.recheck_serial,
+    r.recheck_serial, r.recheck_due, r.recheck_whole_due,
     (SELECT count(*) FROM deletions d WHERE d.tree = t.tree) AS deletions,
     (SELECT min(serial) FROM deletions d WHERE d.tree = t.tree) AS lowest_serial,
     CASE WHEN t.held IS NULL THEN (SELECT min(due_ms) FROM deletions d WHERE d.tree = t.tree)
          ELSE (SELECT min(due_ms) FROM deletions d WHERE d.tree = t.tree AND d.approved) END AS due_ms
 FROM trees t
-LEFT JOIN (SELECT tree, min(serial) AS recheck_serial FROM rechecks GROUP BY tree) r ON r.tree = t.tree
+LEFT JOIN (SELECT tree, min(serial) AS recheck_serial, min(due_serial) AS recheck_due,
+                  max(CASE WHEN path = x'' THEN due_serial END) AS recheck_whole_due
+           FROM rechecks GROUP BY tree) r ON r.tree = t.tree
 LEFT JOIN (SELECT tree, count(*) AS updates, min(received_ms) AS since_ms, max(changes IS NULL) AS whole,
                   sum(paths) AS paths FROM pending GROUP BY tree) p ON p.tree = t.tree
 """
@@ -67,6 +69,8 @@ def tree_record(row: Any) -> TreeRecord:
         unannounced_last=row["unannounced_last"],
         full_sync_failures=row["full_sync_failures"],
         full_sync_retry_at_ms=row["full_sync_retry_at_ms"],
+        recheck_due=row["recheck_due"],
+        recheck_whole_due=row["recheck_whole_due"],
     )
 
 

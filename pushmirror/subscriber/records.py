@@ -51,6 +51,10 @@ class TreeRecord:
     full_sync_failures: int
     """Of full syncs, since the last one, that nothing but its age asked for."""
     full_sync_retry_at_ms: int | None
+    recheck_due: int | None
+    """Up to which serial a source has to be clean for the first of what is to be compared again."""
+    recheck_whole_due: int | None
+    """The same for the whole tree."""
 
     @property
     def announced(self) -> int:

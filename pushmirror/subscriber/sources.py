@@ -176,8 +176,10 @@ def wanted_by(work: Work, record: TreeRecord) -> Wanted:
     if head is None:
         return Wanted(None, NEVER)
     if work is Work.LIST:
-        return Wanted(head, min(record.applied + 1, head.serial))
-    return Wanted(head, head.serial if record.whole_pending or record.applied == NEVER else record.applied)
+        return Wanted(head, min(record.applied + 1, head.serial), clean=record.recheck_due)
+    least = head.serial if record.whole_pending or record.applied == NEVER else record.applied
+    clean = record.recheck_due if record.recheck_whole_due is None else record.recheck_whole_due
+    return Wanted(head, least, clean=clean)
 
 
 def wanted_for_deletions(record: TreeRecord, applied: int) -> Wanted:

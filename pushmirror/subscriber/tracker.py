@@ -158,5 +158,7 @@ class Tracker:
         last_ms = self._doubted_ms.get((tree, epoch))
         if last_ms is not None and now_ms - last_ms < _DOUBT_EVERY_MS:
             return False
+        # Whoever signs may have ever younger epochs: those of a minute ago are forgotten.
+        self._doubted_ms = {key: at_ms for key, at_ms in self._doubted_ms.items() if now_ms - at_ms < _DOUBT_EVERY_MS}
         self._doubted_ms[tree, epoch] = now_ms
         return True

@@ -68,7 +68,8 @@ class UpstreamService(Service):
         pulse = Pulse(read_steady_ms())
         self.relays = FollowedRelays(read_steady_ms)
         clients = {relay: self._make_client(relay, found) for relay, found in settings.relays.items()}
-        services = Services(self._make_origin(pulse), clients, self.relays.heard, shared.ledger.head)
+        heard, may_tell = self.relays.heard, self.relays.may_tell
+        services = Services(self._make_origin(pulse), clients, heard, shared.ledger.head, may_tell)
         self._reporter = Reporter(shared.node, name, prefix, environment, shared.key, services, shared.clock_ms)
         self.services = services
         self.tracker = Tracker(

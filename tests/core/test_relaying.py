@@ -107,7 +107,7 @@ OTHER = replace(SAME, head=RelayHead(EPOCH, head(3, digest="b"), 3))
 def test_of_several_relays_one_with_news_is_believed_and_none_that_is_merely_behind(
     words: list[RelayState], elsewhere: bool, chosen: RelayState | None
 ) -> None:
-    """What contradicts counts when nobody confirms; an older epoch when nobody tells the one that was heard."""
+    """What contradicts counts when nobody confirms; an older epoch when nobody may tell the one that was heard."""
     assert choose_word(head(3), words, lambda _: elsewhere) is chosen
 
 

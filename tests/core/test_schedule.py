@@ -52,10 +52,7 @@ TABLE: dict[str, tuple[Needs, tuple[int, Work] | None]] = {
         (NOW - 1, Work.CLEAN),
     ),
     "too old, and failed, and the whole is pending": (
-        replace(
-            SYNCED, last_full_sync_ms=NOW - DAY, full_sync_retry_at_ms=NOW + 7, pending_since_ms=NOW - 2_000,
-            whole_pending=True,
-        ),  # fmt: skip
+        replace(SYNCED, full_sync_retry_at_ms=NOW + 7, pending_since_ms=NOW - 2_000, whole_pending=True),
         (NOW, Work.WHOLE),
     ),
     "too old, and the list has failed": (

@@ -47,6 +47,11 @@ def relay(serial: int, epoch: str = EPOCH, digest: str | None = DIGEST) -> Known
     return Known(Proof.RELAY, relay=RelayHead(epoch, Head(epoch, serial, digest), serial))
 
 
+def unclean(serial: int, cleaned: int) -> Known:
+    """Return what is known of a source whose relay has deletions left to do."""
+    return Known(Proof.RELAY, relay=RelayHead(EPOCH, Head(EPOCH, serial, DIGEST), cleaned))
+
+
 def resting(known: Known, trouble: str = "refused") -> Known:
     """Return `known` after a failure."""
     return replace(known, trouble=trouble, rests_until_ms=LATER_MS)
@@ -123,6 +128,29 @@ knowns = st.builds(
 wants = heads.flatmap(
     lambda head: st.builds(Wanted, st.just(head), st.integers(0, head.serial), st.booleans())
 ) | st.just(UNHEARD)
+
+
+@pytest.mark.parametrize(
+    ("sources", "clean", "index"),
+    [
+        ([unclean(12, 9), relay(12)], None, 0),
+        ([unclean(12, 9), relay(12)], 9, 0),
+        ([unclean(12, 9), relay(12)], 10, 1),
+        ([unclean(12, 9), unclean(12, 10)], 10, 1),
+        ([unclean(12, 9), ORIGIN], 10, 0),
+        ([unclean(12, 9), ORIGIN, relay(12)], 10, 1),
+        ([unclean(12, 9), SAME, relay(12)], 10, 1),
+        ([unclean(12, 9), relay(12, OTHER_EPOCH)], 10, 0),
+        ([unclean(12, 9), resting(relay(12))], 10, 0),
+        ([unclean(12, 9), relay(11)], 10, 0),
+    ],
+)
+def test_what_is_to_be_compared_again_is_read_from_a_source_that_is_clean(
+    sources: list[Known], clean: int | None, index: int
+) -> None:
+    """If there is such a relay: that the preferred one will be clean in a moment is no reason to go to the origin."""
+    choice = choose_source(sources, replace(WANTED, clean=clean), (), NOW_MS)
+    assert choice is not None and choice.index == index
 
 
 @given(st.lists(knowns, max_size=5), wants, st.sets(st.integers(0, 4)))

@@ -29,6 +29,8 @@ _NOTE_EVERY_MS = 10_000
 class _Receiver:
     """The receiving end of the bus, at which the model itself delivers."""
 
+    dropped_frames = 0
+
     def start(self) -> None:
         """There is nothing to begin."""
 
@@ -60,7 +62,7 @@ class Following:
         self.relays = FollowedRelays(steady_ms)
         clients = {name: ModelRelayClient(reactor, name, key_of(name).public, send) for name in place.relays}
         origin = ModelClient(reactor, send, lambda at_ms: pulse.confirm(at_ms, steady_ms())) if place.origin else None
-        services = Services(origin, clients, self.relays.heard, ledger.head)
+        services = Services(origin, clients, self.relays.heard, ledger.head, self.relays.may_tell)
         self.tracker = make_tracker(reactor, [TREE], ledger, services, clock_ms, steady_ms, changed)
         self._listener = Listener(
             PUBLISHER, [KEY.public], PREFIX, ENVIRONMENT, frozenset([TREE]), ledger, self.tracker, pulse, steady_ms,

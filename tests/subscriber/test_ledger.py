@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pushmirror.core.paths import TreePath
 from pushmirror.errors import StateError, UsageError
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.ledger_file import FORMAT
-from pushmirror.subscriber.records import NEVER, HeardUpdate, JobRecord
+from pushmirror.subscriber.records import MAX_PENDING_PATHS, NEVER, HeardUpdate, JobRecord
 from tests.subscriber.upstream import IDENTITY, OTHER_TREE, PUBLISHER, TREE, paths, put
 
 EPOCH = "1700000000000-0123456789abcdef"
@@ -252,6 +253,35 @@ def test_an_announcement_is_the_head_and_pending(ledger: Ledger) -> None:
     first, second = ledger.pending(TREE)
     assert (first.serial, first.at_ms, first.root_mtime_ns) == (1, NOW - 999, 1)
     assert second.changes is None
+
+
+def test_what_is_pending_is_handed_out_unread(ledger: Ledger) -> None:
+    """A job begins in the reactor: the lists of a long pause are read out later, in a thread."""
+    begin_at(ledger, 0)
+    for serial in range(1, 31):
+        announce(ledger, serial, put(*(f"{serial}/{number}" for number in range(1000))))
+    began = time.perf_counter()
+    pending = ledger.pending(TREE)
+    handed_out = time.perf_counter()
+    assert [update.changes for update in pending if update.serial == 30] == [
+        put(*(f"30/{number}" for number in range(1000)))
+    ]
+    assert sum(len(update.changes.changed) for update in pending if update.changes) == 30_000
+    assert (handed_out - began) * 5 < time.perf_counter() - handed_out
+
+
+def test_too_much_for_a_list_job_is_synced_as_a_whole(ledger: Ledger, tmp_path: Path) -> None:
+    """The lists stay where they are then: a tree that was paused for a month is not held in memory."""
+    begin_at(ledger, 0)
+    announce(ledger, 1, put("a"))
+    announce(ledger, 2, put("b"))
+    for most, whole in ((MAX_PENDING_PATHS - 1, False), (MAX_PENDING_PATHS, True)):
+        with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
+            other.execute("UPDATE pending SET paths = ? WHERE serial = 1", (most,))
+        assert ledger.tree(TREE).whole_pending is whole
+        assert [update.body is None for update in ledger.pending(TREE)] == [whole, whole]
+    finish(ledger, 2, taken=ledger.pending(TREE)[-1].number)
+    assert (ledger.tree(TREE).whole_pending, ledger.pending(TREE)) == (False, ())
 
 
 def test_trees_do_not_mix(ledger: Ledger) -> None:

@@ -18,6 +18,7 @@ from pushmirror.subscriber.dispatcher import Dispatcher
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import make_parts
 from pushmirror.subscriber.records import NEVER, TreeRecord
+from pushmirror.subscriber.relay.owed import OwedNotes
 from pushmirror.subscriber.runner import Runner
 from pushmirror.subscriber.sources import TreeSources, wanted_by
 from tests.subscriber.test_dispatcher import EPOCH, Fleet
@@ -303,6 +304,30 @@ def test_while_every_source_is_behind_no_job_begins(fleet: Fleet) -> None:
     fleet.run_until_idle()
     assert fleet.outcomes("debian") == [*before, ("list", "done")]
     assert (fleet.record("debian").applied, fleet.dispatcher.why_no_source(fleet.record("debian"))) == (1, None)
+
+
+def test_a_relay_that_is_never_clean_does_not_have_the_tree_walked_over_and_over(
+    reactor: Any, spin: Spin, tmp_path: Path
+) -> None:
+    """Its operator keeps what is to be deleted, perhaps; what it could not tell is asked of a relay that can."""
+    other = {"url": "rsync://d.example.org/debian/", "relay": "d"}
+    fleet = Fleet(reactor, spin, tmp_path, "debian", source=None, sources=[RELAY, other])
+    head = Head(EPOCH, 5, f"{5:064x}")
+    heads = {"b": RelayHead(EPOCH, head, 1), "d": RelayHead(EPOCH, head, 5)}
+    follow(fleet, heads)
+    fleet.do("debian", "echo '.f          file'")
+    fleet.ledger.start_over("debian", head, 0, fleet.time(), same_history=False)
+    fleet.run_until_idle()
+    assert (fleet.record("debian").applied, fleet.record("debian").cleaned) == (5, 1)
+    owed = OwedNotes(["debian"], fleet.ledger, fleet.time, lambda tree: None)
+    for _ in range(30):
+        fleet.time.now_ms += 60 * SECOND
+        for name, relay_head in heads.items():
+            owed.take_heads(name, {"debian": relay_head})
+        fleet.run_until_idle()
+    assert fleet.outcomes("debian") == [("whole", "done")] * 2
+    assert fleet.record("debian").cleaned == 5
+    fleet.close()
 
 
 def test_what_a_marked_mirror_still_has_is_surplus_all_the_same(reactor: Any, spin: Spin, tmp_path: Path) -> None:

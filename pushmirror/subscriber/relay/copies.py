@@ -67,9 +67,15 @@ class Copies:
         beginning = self._kept.beginning(tree, record.applied)
         return Copy(
             head=RelayHead(record.head.epoch, applied, record.cleaned),
-            cleaned_digest=self._kept.digest(tree, record.cleaned) if record.cleaned >= beginning else None,
+            cleaned_digest=self._digest(tree, record.cleaned) if record.cleaned >= beginning else None,
             oldest=beginning + 1 if beginning < record.applied else 0,
         )
+
+    def _digest(self, tree: str, serial: int) -> str | None:
+        try:
+            return self._kept.digest(tree, serial)
+        except KeyError:  # a serial that was left out: there is no update of that number
+            return None
 
     def heads(self, publisher: str) -> dict[str, RelayHead]:
         """Return what a heartbeat tells of the trees of `publisher`. Raises StateError."""

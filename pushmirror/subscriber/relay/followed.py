@@ -17,6 +17,9 @@ from pushmirror.subscriber.relay.client import RelayClient
 from pushmirror.subscriber.relay.hearing import RelayListener
 from pushmirror.subscriber.silence import SilenceWatch
 
+_WORD_LASTS_MS = 24 * 3_600_000
+"""What a silent relay said last counts this long when it is about going back to an older epoch."""
+
 log = logging.getLogger(__name__)
 
 
@@ -56,6 +59,19 @@ class FollowedRelays:
         """Return where each relay that is heard is with `tree`."""
         heads = {name: self.head(tree, name) for name in self._relays}
         return {name: head for name, head in heads.items() if head is not None}
+
+    def may_tell(self, tree: str, epoch: str, besides: str) -> bool:
+        """Tell whether a relay other than `besides` is, for all that is known, at `epoch` with `tree`.
+
+        It is when it said so last, even if it has been silent for hours, or when it is still to be heard.
+        """
+        others = (relay for name, relay in self._relays.items() if name != besides)
+        return any(self._may_be_at(relay, tree, epoch) for relay in others)
+
+    def _may_be_at(self, relay: FollowedRelay, tree: str, epoch: str) -> bool:
+        now_ms, head = self._steady_ms(), relay.listener.heads.get(tree)
+        said = relay.pulse.heard_ago_ms(now_ms) is None if head is None else head.epoch == epoch
+        return said and relay.pulse.unheard_ms(now_ms) < _WORD_LASTS_MS
 
     @property
     def any_heard(self) -> bool:

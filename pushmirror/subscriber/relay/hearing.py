@@ -12,7 +12,7 @@ from pushmirror.core.model import Heartbeat, RelayHead, RelayHeartbeat
 from pushmirror.core.rate import TokenBucket
 from pushmirror.core.relay_messages import RELAY_HEARTBEAT, parse_relay_heartbeat
 from pushmirror.core.wire import MAX_MESSAGE_BYTES, open_envelope
-from pushmirror.errors import MalformedMessage
+from pushmirror.errors import MalformedMessage, StateError
 from pushmirror.keys import PublicKey, verify_envelope
 from pushmirror.logs import Throttle
 
@@ -72,6 +72,17 @@ class RelayListener:
             self._take_heartbeat(topic_frame, body)
         except MalformedMessage as error:
             self._drop(error.cause_name, str(error))
+        except StateError as error:
+            self._complain(error)
+
+    def _complain(self, error: StateError) -> None:
+        """Tell that a heartbeat came to nothing here; the next one says the same."""
+        suppressed = self._throttle.allow("state")
+        if suppressed is not None:
+            log.error(
+                "relay %s of %s: a heartbeat was lost here: %s (%d more before)",
+                self._name, self._publisher, error, suppressed,
+            )  # fmt: skip
 
     def _take_heartbeat(self, topic_frame: bytes, body: bytes) -> None:
         if topic_frame != self._heartbeat_topic:

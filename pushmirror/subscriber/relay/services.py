@@ -19,6 +19,10 @@ HeardRelays = Callable[[str], Mapping[str, RelayHead]]
 """Returns where each relay that is heard is with a tree, in the operator's order."""
 
 
+MayTell = Callable[[str, str, str], bool]
+"""Returns whether a relay other than the last argument may be at an epoch of a tree."""
+
+
 class Services:
     """Asks the `origin`, if there is one, and then the `relays`; `believed` is what a mirror has heard of a tree."""
 
@@ -28,11 +32,13 @@ class Services:
         relays: Mapping[str, RelayClient],
         heard_relays: HeardRelays,
         believed: Callable[[str], Head | None],
+        may_tell: MayTell,
     ) -> None:
         self._origin = origin
         self._relays = relays
         self._heard_relays = heard_relays
         self._believed = believed
+        self._may_tell = may_tell
 
     async def updates(self, tree: str, epoch: str, after: int, take: Callable[[HeardUpdate], None]) -> int:
         """As `ServiceClient.updates`, from the first that has them; relays that are further are asked before others.
@@ -84,13 +90,12 @@ class Services:
                 words.append(await self._relays[name].relay_state(tree))
             except (ServiceError, MalformedMessage) as error:
                 failure = ServiceError(f"the relay {name} is of no help: {error}")
-        believed, heard = self._believed(tree), self._heard_relays(tree)
+        believed = self._believed(tree)
 
-        def is_told_elsewhere(word: RelayState) -> bool:
-            others = [head.epoch for name, head in heard.items() if name != word.relay]
-            return believed is not None and believed.epoch in others
+        def may_be_told_elsewhere(word: RelayState) -> bool:
+            return believed is not None and self._may_tell(tree, believed.epoch, word.relay)
 
-        chosen = choose_word(believed, words, is_told_elsewhere)
+        chosen = choose_word(believed, words, may_be_told_elsewhere)
         if chosen is None:
             raise failure
         return adopt_state(believed, chosen)

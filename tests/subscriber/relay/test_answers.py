@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from pushmirror.core.model import ChangeList, RelayState
+from pushmirror.core.model import ChangeList, Head, RelayState
 from pushmirror.core.paths import TreePath
+from pushmirror.core.relaying import Comparison, Recheck
 from pushmirror.errors import BadSignature, MalformedMessage, ServiceError
 from pushmirror.http.questions import HeaderQuestion, ListQuestion, Refusal
 from pushmirror.subscriber.records import HeardUpdate
 from pushmirror.subscriber.relay.client import RelayAddress, RelayClient
 from pushmirror.subscriber.service_client import HistoryGone
-from tests.subscriber.relay.node import RELAY, RelayNode
+from tests.subscriber.relay.node import RELAY, RelayNode, heard
 from tests.subscriber.relay.test_forwarding import report_of, take
 from tests.subscriber.upstream import ENVIRONMENT, OTHER_TREE, PREFIX, PUBLISHER, TREE, Upstream, make_key, put
 from tests.support.reactor import Spin
@@ -87,6 +89,21 @@ def test_the_state_tells_what_is_applied_cleaned_and_kept(asking: Asking, upstre
     first, second = upstream.journal.updates_after(TREE, 0, 2)
     assert (state.head.applied.serial, state.head.applied.digest) == (2, second.digest)
     assert (state.head.cleaned, state.cleaned_digest, state.oldest) == (1, first.digest, 1)
+
+
+def test_a_serial_that_was_left_out_has_no_digest(node: RelayNode, upstream: Upstream) -> None:
+    """Serials may have gaps, and what a relay reads from may be clean up to just such a number."""
+    first, second = (heard(upstream, row) for row in upstream.announce(put("a"), put("b")))
+    epoch = upstream.journal.epoch
+    node.begin(Head(epoch, 0, None))
+    node.apply(0, full_sync_ms=1)
+    skipping = replace(second, update=replace(second.update, serial=3))
+    node.ledger.announce_all(TREE, (first, skipping), node.time())
+    compared = Comparison((), 2, rechecks=(Recheck(TreePath(b"directory"), 3, 3),))
+    node.apply(3, compared=compared)
+    copy = node.copies.copy(TREE)
+    assert copy is not None
+    assert (copy.head.applied.serial, copy.head.cleaned, copy.cleaned_digest) == (3, 2, None)
 
 
 def test_history_of_another_epoch_or_from_before_the_beginning_is_gone(

@@ -12,6 +12,7 @@ from pushmirror.core.liveness import Pulse
 from pushmirror.core.messages import topic
 from pushmirror.core.model import Head, RelayHead, RelayHeartbeat
 from pushmirror.core.relay_messages import RELAY_HEARTBEAT, format_relay_heartbeat
+from pushmirror.errors import StateError
 from pushmirror.subscriber.relay.hearing import RelayListener
 from tests.subscriber.relay.node import RELAY, RelayNode
 from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, START_MS, TREE, Time, Upstream, put
@@ -30,13 +31,19 @@ class Hearing:
         self.updates: list[tuple[bytes, bytes]] = []
         self.heads: list[Mapping[str, RelayHead]] = []
         self.asked = 0
+        self.fault: StateError | None = None
         self.pulse = Pulse(self.time())
         self.listener = RelayListener(
             RELAY, PUBLISHER, [node.key.public], PREFIX, ENVIRONMENT, self.pulse, self.time,
             lambda name, body: self.updates.append((name, body)),
-            lambda relay, heads, at_ms: self.heads.append(heads),
+            self._take_heads,
             self._ask,
         )  # fmt: skip
+
+    def _take_heads(self, relay: str, heads: Mapping[str, RelayHead], at_ms: int) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.heads.append(heads)
 
     def _ask(self) -> None:
         self.asked += 1
@@ -61,6 +68,18 @@ def test_a_heartbeat_of_the_relay_is_believed(hearing: Hearing, upstream: Upstre
     hearing.listener.deliver(*frames(upstream, node, BEAT))
     assert (hearing.heads, hearing.listener.heads) == ([BEAT.trees], BEAT.trees)
     assert (hearing.pulse.state(0), hearing.dropped) == ("connected", {})
+
+
+def test_a_heartbeat_that_cannot_be_recorded_is_told_in_one_line(
+    hearing: Hearing, upstream: Upstream, node: RelayNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk here is no reason for a traceback with every heartbeat."""
+    hearing.fault = StateError("the disk is full")
+    for counter in (7, 8, 9):
+        beat = replace(BEAT, counter=counter, at_ms=START_MS + counter)
+        hearing.listener.deliver(*frames(upstream, node, beat))
+    lines = [record for record in caplog.records if "the disk is full" in record.getMessage()]
+    assert [(record.levelname, record.exc_info) for record in lines] == [("ERROR", None)]
 
 
 def test_updates_are_left_to_whoever_knows_the_origins_keys(hearing: Hearing, upstream: Upstream) -> None:
