@@ -60,14 +60,14 @@ class Watch:
         told = self._told(mirror, mirror.record().applied)
         there = self._world.tier1.tree
         for path, entry in (told.tree if told else {}).items():
-            if there.get(path) == entry and not entry.is_directory:
+            if there.get(path) == entry and not entry.is_directory and path not in self._world.tier1.unsaid:
                 assert here.get(path) == entry, f"{mirror.name}: {path!r} is {here.get(path)}, not {entry}"
 
     def _check_cleaned(self, mirror: Tier2, here: Tree) -> None:
         """What is here and not at the Tier 1 went away there after the serial up to which all deletions are done."""
         told = None if mirror.refused else self._told(mirror, mirror.record().cleaned)
         tier1 = self._world.tier1
-        for path in here.keys() - tier1.tree.keys() if told else ():
+        for path in here.keys() - tier1.tree.keys() - tier1.unsaid if told else ():
             assert told is None or tier1.died_at[path] >= told.number, f"{mirror.name}: {path!r} was to be deleted"
 
     def _told(self, mirror: Tier2, serial: int) -> Told | None:

@@ -98,6 +98,8 @@ class Tier1:
         """For a path that went away after how many announcements it did."""
         self.lost_announcements = False
         """A journal was restored that does not hold all that was announced, and perhaps nobody heard of it."""
+        self.unsaid: set[TreePath] = set()
+        """What these announcements were about: whoever has not heard them follows a history without them."""
         self.copies: list[Path] = []
         self.running = False
         self._install(clock_ms=self.clock_ms)
@@ -254,6 +256,9 @@ class Tier1:
         shutil.copyfile(copy, self.path)
         self.lost_announcements = True
         self.start()
+        head = self.journal.announced_head(TREE)
+        then, now = self.histories[head.epoch, head.serial, head.digest].tree, self.told
+        self.unsaid.update(path for path in then | now if then.get(path) != now.get(path))
 
     def reinstall(self, *, clock_off_ms: int) -> None:
         """Go on with an empty journal, made while the clock was wrong by that much."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +14,10 @@ from pushmirror.core.source import Source
 from pushmirror.subscriber.records import TreeRecord
 from tests.core.tree_model import Style, Tree
 from tests.model.clocks import Time
+from tests.model.errors import Errors
 from tests.model.places import TIER1, TWO_MIRRORS, Places
 from tests.model.relaying import Relay
-from tests.model.tier1 import HEARTBEAT_MS, Frames, Killed, Tier1
+from tests.model.tier1 import HEARTBEAT_MS, Frames, Tier1
 from tests.model.tier2 import BUDGET_PERCENT, Makers, Surroundings, Tier2
 from tests.subscriber.upstream import TREE
 
@@ -42,7 +42,7 @@ class World:
         self.recorded: list[Frames] = []
         self.faults_seen: list[str] = []
         """What went wrong where an exception would have been caught."""
-        self._errors = _Errors(self.faults_seen)
+        self._errors = Errors(self.faults_seen)
         self.mirrors: list[Tier2] = []
         self.down: set[str] = set()
         """Whose HTTP service does not answer."""
@@ -180,17 +180,28 @@ class World:
         if self.tier1.has_news:
             self.tier1.announce(Style())
         self._compare_what_was_refused()
-        exact = self._wait_until_exact(self.mirrors)
-        for _ in range(self._tiers if self.tier1.lost_announcements and not exact else 0):
-            # What was announced in a journal that is lost, and heard by nobody, is found by the full sync at max_age,
-            # and below a relay by the one after that.
-            self.advance(_MAX_AGE_S)
-            self._wait_until_exact(self.mirrors)
+        if not self._wait_until_exact(self.mirrors) and self.tier1.lost_announcements:
+            self._go_on_after_a_loss()
         faults = [fault for mirror in self.mirrors for fault in self.faults(mirror)]
         assert not faults + self.faults_seen, "; ".join(faults + self.faults_seen)
         self.tier1.lost_announcements = False
+        self.tier1.unsaid.clear()
         for mirror in self.mirrors:
             mirror.budget_percent = BUDGET_PERCENT
+
+    def _go_on_after_a_loss(self) -> None:
+        """Let come what finds out about announcements that were made in a journal that is lost."""
+        # Those below a relay take a journal that went back for a relay that is behind, up to where they have been.
+        while any(self._is_ahead(mirror) for mirror in self.mirrors):
+            self.tier1.announce(Style())
+        # What nobody has heard of is found by the full sync at max_age, and below a relay by the one after that.
+        for _ in range(self._tiers):
+            self.advance(_MAX_AGE_S)
+            self._wait_until_exact(self.mirrors)
+
+    def _is_ahead(self, mirror: Tier2) -> bool:
+        head, told = mirror.record().head, self.tier1.journal.head(TREE)
+        return head is not None and head.epoch == told.epoch and head.serial > told.serial
 
     def _mend(self) -> None:
         if not self.tier1.running:
@@ -266,28 +277,6 @@ class World:
             mirror.kill()
         self.tier1.close()
         shutil.rmtree(self.folder)
-
-
-class _Errors(logging.Handler):
-    """Adds what the subscribers log as errors to `found`, unless that they were killed is all that is wrong."""
-
-    def __init__(self, found: list[str]) -> None:
-        super().__init__(logging.ERROR)
-        self._found = found
-        self._logger = logging.getLogger("pushmirror")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-        self._logger.addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.name.startswith("pushmirror.subscriber.") and Killed.__name__ not in text:
-            self._found.append(text)
-
-    def close(self) -> None:
-        self._logger.removeHandler(self)
-        self._logger.setLevel(self._level)
-        super().close()
 
 
 def describe(record: TreeRecord) -> str:
