@@ -31,6 +31,7 @@ STORIES_OF_TIERS = [
     tier_stories.a_leaf_that_is_set_up_anew,
     tier_stories.a_folder_compared_with_an_unclean_relay,
     tier_stories.a_new_journal_while_a_comparison_is_owed,
+    tier_stories.a_journal_that_went_back_without_a_proof,
     tier_stories.put_into_a_folder_that_was_deleted,
     tier_stories.a_relay_restored_from_a_copy,
     tier_stories.a_relay_off_for_some_updates,

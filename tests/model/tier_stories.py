@@ -109,6 +109,26 @@ def a_new_journal_while_a_comparison_is_owed(world: World) -> None:
     world.settle()
 
 
+def a_journal_that_went_back_without_a_proof(world: World) -> None:
+    """Nobody who asks the publisher was sent an update of it, so that its epoch stays.
+
+    Those below a relay go on when it has announced as much as they have heard.
+    """
+    watch = begun(world)
+    world.note_trouble()
+    world.tier1.reinstall(clock_off_ms=0)
+    world.tier1.back_up()
+    world.tier1.kill()
+    for value in (2, 3):
+        tell(world, B, value=value)
+    world.tier1.start()
+    work(world, watch)
+    assert {mirror.record().announced for mirror in world.mirrors} == {2}
+    world.note_trouble()
+    world.tier1.restore(world.tier1.copies[0])
+    world.settle()
+
+
 def put_into_a_folder_that_was_deleted(world: World) -> None:
     """What else was in it was deleted before that put, and waits for its grace."""
     watch = begun(world)
