@@ -182,6 +182,24 @@ def _query(path: Path, query: str, *values: int) -> tuple[int, ...]:
     return row
 
 
+# Whoever comes second finds the files in the cache: these two take turns.
+def bring_ours(
+    world: World, subscriber: Subscriber, bare: Path, put: list[TreePath], deleted: list[TreePath], times: Times
+) -> None:
+    """Have the subscriber follow, and take its times and what its connections carried."""
+    payload = set(put).difference(METADATA)
+    runs = bool(payload) + bool(deleted) + (len(payload) < len(put))
+    times.wire_ours.append(wire_bytes(world, runs, partial(run_ours, world, subscriber, put, deleted, times)))
+
+
+def bring_bare(
+    world: World, subscriber: Subscriber, bare: Path, put: list[TreePath], deleted: list[TreePath], times: Times
+) -> None:
+    """Have the bare runs follow, and take their time."""
+    times.baseline.append(run_baseline(world.source, bare, put, deleted))
+    world.rsyncd.wait_for_connections(len(world.rsyncd.connections()))
+
+
 def measure(files: int, changes: tuple[int, ...], rounds: int, profile: str) -> Iterator[Times]:
     """Yield the times of all rounds for a tree of that many files, for each number of changes."""
     chance = random.Random(files)
@@ -199,15 +217,11 @@ def measure(files: int, changes: tuple[int, ...], rounds: int, profile: str) -> 
             run_full_rsync(world.source, mirror)
         for count in changes:
             times = Times()
-            for _ in range(rounds):
+            for number in range(rounds):
                 payload, deleted = change(world.tree, paths, max(0, count - len(staged)), chance)
                 put = sorted([*payload, *(change_metadata(world.tree) if staged else ())])
-                runs = bool(payload) + bool(deleted) + bool(staged)
-                times.wire_ours.append(
-                    wire_bytes(world, runs, partial(run_ours, world, subscriber, put, deleted, times))
-                )
-                times.baseline.append(run_baseline(world.source, bare, put, deleted))
-                world.rsyncd.wait_for_connections(len(world.rsyncd.connections()))
+                for bring in (bring_ours, bring_bare) if number % 2 else (bring_bare, bring_ours):
+                    bring(world, subscriber, bare, put, deleted, times)
                 times.wire_full.append(wire_bytes(world, 1, partial(run_full, world, full, times)))
             yield times
         assert_same(world, subscriber, files)
