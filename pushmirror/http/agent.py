@@ -35,7 +35,8 @@ def make_agent(reactor: Any, trust: Trust, clock: Callable[[], datetime]) -> Any
 
     `clock` tells the time, by which an expired certificate is named as such.
     """
-    return Agent.usingEndpointFactory(reactor, _Endpoints(reactor, trust, clock))  # type: ignore[no-untyped-call]
+    endpoints = _Endpoints(reactor, trust, clock)
+    return Agent.usingEndpointFactory(reactor, endpoints)  # type: ignore[no-untyped-call]  # Twisted's
 
 
 @implementer(IAgentEndpointFactory)
@@ -128,5 +129,7 @@ class _AnswerOnTheWay(ProtocolWrapper):
         introduction = self._endpoint.introduction
         if self._reason is None and introduction is not None:
             self._reason = introduction.explain(reason.value, self._endpoint.clock())
-        explained = Failure(ServiceError(self._reason)) if self._reason is not None else reason  # type: ignore[no-untyped-call]
+        explained = reason
+        if self._reason is not None:
+            explained = Failure(ServiceError(self._reason))  # type: ignore[no-untyped-call]  # Twisted's
         super().connectionLost(explained)  # type: ignore[no-untyped-call]  # Twisted has no annotation there

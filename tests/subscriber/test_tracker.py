@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import Any
 
@@ -402,6 +403,23 @@ def test_a_service_that_recovers_in_time_saves_the_full_sync(begun: Following, u
     begun.hear(upstream.update_frames(rows[-1]))
     assert begun.turn_until_done(waiting=True) == 5.0
     assert begun.pending == [3, 4]
+
+
+def test_a_service_that_is_of_some_help_every_time_is_asked_as_long_as_that_lasts(
+    begun: Following, upstream: Upstream
+) -> None:
+    """One update at each try, and more of them than there are tries: that is slow, and no full sync."""
+    rows = upstream.announce(*[put("c")] * 8)
+    down = itertools.cycle((False, True))
+
+    def answer(question: UpdatesQuestion) -> Any:
+        row = next(upstream.journal.updates_after(TREE, question.after, 1), None)
+        return DOWN if next(down) else None if row is None else lines(entry(row.envelope()))
+
+    upstream.service.lie = lie_about(UpdatesQuestion, answer)
+    begun.hear(upstream.update_frames(rows[-1]))
+    begun.turn_until_done(waiting=True)
+    assert begun.pending == list(range(3, 11))
 
 
 def test_a_state_that_is_not_to_be_believed_is_as_none(begun: Following, upstream: Upstream) -> None:

@@ -10,6 +10,7 @@ from pushmirror.core.lists import format_changes
 from pushmirror.core.model import ChangeList, Head
 from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import canonical
+from pushmirror.errors import StateError
 from pushmirror.subscriber.relay.copies import Copies
 from tests.subscriber.relay.node import RelayNode
 from tests.subscriber.upstream import PUBLISHER, TREE, Upstream, paths, put
@@ -42,6 +43,19 @@ def test_what_is_forgotten_while_it_is_read_ends_the_answer(node: RelayNode, ups
     assert next(reader).serial == 1
     node.ledger.kept.shorten(TREE, 3, oldest_ms=FAR_MS * FAR_MS, max_bytes=FAR_MS)
     assert list(reader) == []
+
+
+def test_a_list_that_is_forgotten_while_it_is_read_breaks_off(node: RelayNode, upstream: Upstream) -> None:
+    """Half a list must not look like a whole one."""
+    begun(node, upstream)
+    rows = upstream.announce(LARGE, put("a"), put("b"), put("c"))
+    node.hear(upstream, *rows)
+    node.apply(4)
+    parts = node.ledger.kept.list_parts(TREE, str(rows[0].list_digest))
+    assert next(parts)
+    node.ledger.kept.shorten(TREE, 3, oldest_ms=FAR_MS * FAR_MS, max_bytes=FAR_MS)
+    with pytest.raises(StateError, match="forgotten"):
+        list(parts)
 
 
 def test_what_was_announced_is_handed_on_when_it_is_applied_and_not_before(node: RelayNode, upstream: Upstream) -> None:
