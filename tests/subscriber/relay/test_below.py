@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from pushmirror.core.model import Head, RelayHead
 from pushmirror.errors import ServiceError
-from pushmirror.http.questions import UpdatesQuestion
+from pushmirror.http.questions import Refusal, UpdatesQuestion
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.relay.client import RelayAddress, RelayClient
 from pushmirror.subscriber.relay.services import Services
@@ -303,3 +303,24 @@ def test_a_report_finds_nobody_where_the_relays_take_none(
     Deferred.fromCoroutine(below.services.report(b"{}")).addErrback(failed.append)
     spin(lambda: failed)
     assert failed[0].check(ServiceError)
+
+
+def test_an_origin_that_fails_for_a_moment_costs_no_full_sync_on_the_word_of_a_relay(
+    below: Below, node: RelayNode, upstream: Upstream
+) -> None:
+    """The relay's history begins later than what is missing; the publisher itself still has all of it."""
+    upstream.announce(put("a"))
+    bring(node, upstream, upto=1)
+    below.follow((RELAY, node), origin=True)
+    below.tracker.ask_about_all()
+    below.turn_until(lambda: below.announced == 1)
+    below.turn()
+    below.apply()
+    node.hear(upstream, *upstream.announce(put("b"), put("c"), put("d")))
+    node.apply(4)
+    node.ledger.kept.shorten(TREE, 4, oldest_ms=10**18, max_bytes=10**9)
+    before = len(upstream.service.asked)
+    upstream.service.lie = lambda question: Refusal(503, "later") if len(upstream.service.asked) < before + 4 else None
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 4, waiting=True)
+    assert below.pending == [2, 3, 4]
