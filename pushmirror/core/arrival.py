@@ -44,7 +44,7 @@ def find_turned(listed: Iterable[TreePath], plain: frozenset[TreePath], items: I
 
     A list says nothing of what is below such a path, here or there.
     """
-    return tuple(sorted(path for path in plain.intersection(listed) if path in items.present - items.plain))
+    return tuple(sorted(plain.intersection(listed, items.present) - items.plain))
 
 
 def find_twins(items: Items, inodes: Mapping[TreePath, int]) -> tuple[TreePath, ...]:
