@@ -9,6 +9,8 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 POLL_SECONDS = 0.02
+POLL_SHARE = 0.05
+"""Of the time waited so far: who asks a daemon without pause takes a core from what is waited for."""
 
 
 class NeverHappened(AssertionError):
@@ -18,17 +20,18 @@ class NeverHappened(AssertionError):
 def wait_until(
     condition: Callable[[], Value | None], *, deadline_seconds: float = 10.0, what: str = "the condition"
 ) -> Value:
-    """Return the first true value of `condition`, which is asked every 20 ms, and once more at the deadline.
+    """Return the first true value of `condition`, which is asked ever more seldom, and once more at the deadline.
 
     Raises NeverHappened, naming `what` and the last value, when none was true within `deadline_seconds`.
     An exception of `condition` itself passes through.
     """
-    deadline = time.monotonic() + deadline_seconds
+    started = time.monotonic()
     while True:
-        late = time.monotonic() >= deadline
+        waited = time.monotonic() - started
+        late = waited >= deadline_seconds
         value = condition()
         if value:
             return value
         if late:
             raise NeverHappened(f"{what}: not within {deadline_seconds:g} s; the last value was {value!r}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(max(POLL_SECONDS, POLL_SHARE * waited), max(0.0, deadline_seconds - waited)))
