@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import os
-import re
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,9 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from pushmirror.core.curve import is_line
 from pushmirror.core.messages import NAME
 from pushmirror.core.wire import Envelope, attach
 from pushmirror.errors import BadSignature, KeyFileError
+from pushmirror.key_files import UNPRINTABLE, already_there, read_bounded, write_new
 
 ALGORITHM = "ssh-ed25519"
 SIGNATURE_BYTES = 64
@@ -35,7 +34,6 @@ MAX_AUTHORIZED_NODES_BYTES = 4 * 1024 * 1024
 
 # OpenSSH's wire form of an ed25519 key: length-prefixed name, length-prefixed 32 bytes.
 _BLOB_HEAD = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -102,16 +100,16 @@ def generate_key_file(path: Path, comment: str) -> PublicKey:
 
     Raises KeyFileError when either file exists already, or cannot be written; then neither is left half-made.
     """
-    if _UNPRINTABLE.search(comment) or len(comment) > MAX_LINE_CHARACTERS // 2:
+    if UNPRINTABLE.search(comment) or len(comment) > MAX_LINE_CHARACTERS // 2:
         raise KeyFileError("the comment of a key must be one short line of printable characters, such as a host name")
     public_path = path.with_name(path.name + ".pub")
     if os.path.lexists(public_path):
-        raise _already_there(public_path)
+        raise already_there(public_path)
     private = PrivateKey(Ed25519PrivateKey.generate(), comment)
     secret = private._key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    _write_new(path, secret, 0o600)
+    write_new(path, secret, 0o600)
     try:
-        _write_new(public_path, f"{private.public.line} {comment}".rstrip().encode() + b"\n", 0o644)
+        write_new(public_path, f"{private.public.line} {comment}".rstrip().encode() + b"\n", 0o644)
     except KeyFileError:
         path.unlink(missing_ok=True)
         raise
@@ -124,7 +122,7 @@ def load_private_key(path: Path) -> PrivateKey:
     Raises KeyFileError, with advice, when the file is missing, unreadable, open to other users, protected by a
     passphrase, of another type, or no key at all.
     """
-    data, mode = _read_bounded(path, MAX_KEY_FILE_BYTES, f"make one with: pushmirror keygen {path}")
+    data, mode = read_bounded(path, MAX_KEY_FILE_BYTES, f"make one with: pushmirror keygen {path}")
     if mode & 0o077:
         raise KeyFileError(f"{path}: other users may open this private key (mode {mode:04o}); run: chmod 600 {path}")
     try:
@@ -152,7 +150,7 @@ def parse_public_line(line: str) -> PublicKey:
     if len(words) < 2:
         raise KeyFileError(f"the key itself is missing after {ALGORITHM}")
     comment = words[2] if len(words) > 2 else ""
-    if _UNPRINTABLE.search(comment):
+    if UNPRINTABLE.search(comment):
         raise KeyFileError("the comment of a public key contains unprintable characters")
     return PublicKey(_decode_blob(words[1]), comment)
 
@@ -160,17 +158,17 @@ def parse_public_line(line: str) -> PublicKey:
 def read_authorized_nodes(path: Path) -> dict[str, PublicKey]:
     """The keys of the nodes whose reports count, by node name: lines ``ssh-ed25519 AAAA... node.name``.
 
-    Empty lines and lines that begin with ``#`` are skipped. Raises KeyFileError that names every bad line by its
-    number: a malformed key, a missing or bad node name, a name or a key that appears twice.
+    Empty lines, lines that begin with ``#`` and those of CURVE keys are skipped. Raises KeyFileError that names every
+    bad line by its number: a malformed key, a missing or bad node name, a name or a key that appears twice.
     """
-    data, mode = _read_bounded(path, MAX_AUTHORIZED_NODES_BYTES, "an empty file means: no node's reports count")
+    data, mode = read_bounded(path, MAX_AUTHORIZED_NODES_BYTES, "an empty file means: no node's reports count")
     if mode & 0o002:
         raise KeyFileError(f"{path}: anybody may change this file (mode {mode:04o}); run: chmod o-w {path}")
     nodes: dict[str, PublicKey] = {}
     line_of_key: dict[PublicKey, int] = {}
     faults: list[str] = []
     for number, line in enumerate(data.decode("utf-8", errors="replace").split("\n"), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
+        if not line.strip() or line.lstrip().startswith("#") or is_line(line):
             continue
         try:
             key = _parse_node_line(line, nodes)
@@ -209,48 +207,3 @@ def _why_not_private(data: bytes) -> str:
     if data.lstrip().startswith(ALGORITHM.encode()):
         return "this is the public half; name the file without .pub"
     return "this is no private key in OpenSSH format; make one with pushmirror keygen, or ssh-keygen -t ed25519 -N ''"
-
-
-def _already_there(path: Path) -> KeyFileError:
-    return KeyFileError(f"{path}: exists already and is not overwritten; name another file, or move it away first")
-
-
-def _read_bounded(path: Path, limit_bytes: int, advice_when_missing: str) -> tuple[bytes, int]:
-    """Content and permission bits of a regular file; both from one descriptor, so that they belong together."""
-    try:
-        # Without O_NONBLOCK a named pipe at this place would be waited for.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise KeyFileError(f"{path}: not a regular file")
-            data = file.read(limit_bytes + 1)
-    except FileNotFoundError as error:
-        raise KeyFileError(f"{path}: there is no such file; {advice_when_missing}") from error
-    except OSError as error:
-        advice = "it has to be a file that the daemon's user may read"
-        raise KeyFileError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
-    if len(data) > limit_bytes:
-        raise KeyFileError(f"{path}: larger than {limit_bytes} bytes; this is some other file")
-    return data, stat.S_IMODE(status.st_mode)
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    """Create `path` with all of `data` or not at all; KeyFileError when something is there already."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            with open(descriptor, "wb") as file:
-                os.fchmod(descriptor, mode)
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            # A link, unlike a rename, never replaces what is there.
-            os.link(beside, path)
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(beside)
-    except FileExistsError as error:
-        raise _already_there(path) from error
-    except OSError as error:
-        raise KeyFileError(f"{path}: cannot be written ({error.strerror})") from error

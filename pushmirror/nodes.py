@@ -1,4 +1,5 @@
-"""The nodes whose reports count: the operator's file, read again when it changes."""
+"""The nodes whose reports count, and who may ask and listen where not everybody may: the operator's file, read again
+when it changes."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from pushmirror.core.curve import CurveKey
+from pushmirror.curve import read_curve_nodes
 from pushmirror.errors import KeyFileError
 from pushmirror.keys import PublicKey, read_authorized_nodes
 
@@ -20,6 +23,12 @@ class AuthorizedNodes:
         self._path = path
         self._version = self._look()
         self._keys: Mapping[str, PublicKey] = {} if path is None else read_authorized_nodes(path)
+        self._curve_keys: Mapping[str, CurveKey] = {} if path is None else read_curve_nodes(path)
+
+    def read_curve(self) -> frozenset[bytes]:
+        """Return the raw CURVE keys as the file has them now, as with `read`."""
+        self.read()
+        return frozenset(key.raw for key in self._curve_keys.values())
 
     def read(self) -> Mapping[str, PublicKey]:
         """Return the keys as the file has them now. While it is faulty, which is logged, those of before hold."""
@@ -27,7 +36,7 @@ class AuthorizedNodes:
         if self._path is not None and version != self._version:
             self._version = version
             try:
-                self._keys = read_authorized_nodes(self._path)
+                self._keys, self._curve_keys = read_authorized_nodes(self._path), read_curve_nodes(self._path)
             except KeyFileError as error:
                 _log.error("the authorized nodes were not read again, those of before hold: %s", error)
             else:

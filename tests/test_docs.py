@@ -48,7 +48,7 @@ from tests.support.world import PUBLISHER, TREE, World
 
 DOCS = REPOSITORY / "docs"
 PACKAGE = REPOSITORY / "pushmirror"
-DOCUMENTS = sorted(DOCS.glob("*.md"))
+DOCUMENTS = [*sorted(DOCS.glob("*.md")), REPOSITORY / "SECURITY.md"]
 SET_BY_THE_OPERATOR = {
     *("--temp-dir", "--link-dest", "--timeout", "--contimeout", "--bwlimit", "--password-file"),
     *("--include", "--exclude"),
@@ -362,6 +362,24 @@ def test_the_manuals_name_every_command_and_every_key() -> None:
         shown = re.findall(r"^\.TP\n\\fB(.*)\\fR$", page, re.MULTILINE)
         wanted = [[part for part in pattern if part != ANY_NAME] for pattern in list_keys(model)]
         assert [[part for part in key.split(".") if not part.isupper()] for key in shown] == wanted
+
+
+# --- security
+
+
+def test_every_test_that_is_named_for_security_exists() -> None:
+    """SECURITY.md names files and tests, and each of them is there."""
+    security = (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8")
+    table = [line for line in security.splitlines() if line.startswith("|") and ".py`" in line]
+    rows = [line.removesuffix(" |").rpartition(" | ")[2] for line in table]
+    assert len(rows) > 20
+    missing = []
+    for row in rows:
+        files = [REPOSITORY / "tests" / name for name in re.findall(r"`([\w/]+\.py)`", row)]
+        missing += [str(file) for file in files if not file.is_file()]
+        text = "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+        missing += [name for name in re.findall(r"`(test_\w+)`", row) if f"def {name}(" not in text]
+    assert missing == []
 
 
 # --- all of them

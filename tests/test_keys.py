@@ -221,6 +221,12 @@ def test_bad_public_lines_are_refused(line: str, text: str) -> None:
         parse_public_line(line)
 
 
+@given(st.binary(min_size=32, max_size=32))
+def test_a_public_line_comes_back(raw: bytes) -> None:
+    """Whatever the 32 bytes are."""
+    assert parse_public_line(PublicKey(raw).line) == PublicKey(raw)
+
+
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reading_of_a_public_line(text: str) -> None:
     """Any text is a key or a KeyFileError."""

@@ -123,7 +123,7 @@ def test_the_readme_lists_every_command() -> None:
     assert re.findall(r"^\| `pushmirror ([\w-]+)", readme, flags=re.MULTILINE) == list(COMMANDS)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
 def test_links_of_documents_lead_to_files(document: str) -> None:
     """Every relative link points to something in the repository."""
     text = (REPOSITORY / document).read_text(encoding="utf-8")
@@ -139,7 +139,7 @@ def test_the_changelog_begins_with_what_is_unreleased() -> None:
 
 def test_documents_name_no_paths_of_a_developers_machine() -> None:
     """README, CONTRIBUTING and CHANGELOG hold for every machine."""
-    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"):
         assert not MACHINE_PATH.findall((REPOSITORY / document).read_text(encoding="utf-8")), document
 
 

@@ -26,6 +26,10 @@ class Receiver(Protocol):
     def dropped_frames(self) -> int:
         """How many messages were dropped because they did not have exactly two frames."""
 
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can come, for people; None when there is a connection, or nobody to connect to."""
+
     def start(self) -> None:
         """Begin to deliver."""
 
@@ -54,3 +58,7 @@ class DescriptorReactor(Protocol):
     def addReader(self, reader: Any) -> None: ...
 
     def removeReader(self, reader: Any) -> None: ...
+
+    def addWriter(self, writer: Any) -> None: ...
+
+    def removeWriter(self, writer: Any) -> None: ...

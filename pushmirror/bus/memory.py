@@ -76,6 +76,10 @@ class MemoryReceiver:
     def dropped_frames(self) -> int:
         return self._assembler.dropped_messages
 
+    @property
+    def fault(self) -> str | None:
+        return None
+
     def start(self) -> None:
         self._started = True
 

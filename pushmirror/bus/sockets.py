@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import zmq
+
+from pushmirror.errors import UsageError
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
@@ -21,8 +24,44 @@ SEND_QUEUE_MESSAGES = 2_000
 RECEIVE_QUEUE_MESSAGES = 1_000
 # Closing waits this long at most for what is still queued.
 SENDER_LINGER_MS = 250
-# Clients send the publisher nothing but subscriptions and heartbeats.
-MAX_CLIENT_MESSAGE_BYTES = 1_024
+# Clients send the publisher nothing but the greeting, subscriptions and heartbeats.
+MAX_CLIENT_MESSAGE_BYTES = 512
+
+_ZAP_ENDPOINT = "inproc://zeromq.zap.01"
+_ZAP_DOMAIN = b"pushmirror"
+
+
+@dataclass(frozen=True)
+class ClientCurve:
+    """How a subscriber speaks CURVE, each key as Z85: to the `server` that it expects, and as whom."""
+
+    server: bytes
+    public: bytes
+    secret: bytes = field(repr=False)
+
+
+def check_curve(has_curve: bool) -> None:
+    """Raises UsageError when this machine's ZeroMQ cannot encrypt; `has_curve` is what ``zmq.has("curve")`` tells."""
+    if not has_curve:
+        advice = "install pyzmq from a wheel, or libzmq with libsodium, or remove `curve` from the settings"
+        raise UsageError(f"ZeroMQ was built without encryption (CURVE) here; {advice}")
+
+
+def serve_encrypted(socket: Socket, secret: bytes, *, ask: bool) -> None:
+    """Have a socket that is to be bound take encrypted connections only; `ask` whoever opened a door about each."""
+    socket.setsockopt(zmq.CURVE_SERVER, 1)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
+    if ask:
+        socket.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN)
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+
+def open_door(context: Context) -> Socket:
+    """The socket at which ZeroMQ asks, for each client of this context, whether it may come in."""
+    socket = context.socket(zmq.REP)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.bind(_ZAP_ENDPOINT)
+    return socket
 
 
 def open_publishing(context: Context) -> Socket:
@@ -35,7 +74,9 @@ def open_publishing(context: Context) -> Socket:
     return socket
 
 
-def open_subscribing(context: Context, topics: Sequence[bytes], max_message_bytes: int, ipv6: bool) -> Socket:
+def open_subscribing(
+    context: Context, topics: Sequence[bytes], max_message_bytes: int, ipv6: bool, curve: ClientCurve | None = None
+) -> Socket:
     """A SUB socket with its subscriptions, not connected yet; `ipv6` chooses the address family of host names."""
     socket = _open(context, zmq.SUB)
     socket.setsockopt(zmq.LINGER, 0)
@@ -45,6 +86,10 @@ def open_subscribing(context: Context, topics: Sequence[bytes], max_message_byte
     socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    if curve is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, curve.server)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, curve.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, curve.secret)
     for topic in topics:
         socket.setsockopt(zmq.SUBSCRIBE, topic)
     return socket

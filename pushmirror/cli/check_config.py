@@ -29,7 +29,7 @@ def check_config(file: Path) -> None:
         raise click.exceptions.Exit(error.exit_code) from error
     dropin = compose_dropin(settings)
     click.echo(_summarise(file, settings))
-    for note in _compare_with_rsyncd(settings):
+    for note in (*_compare_with_rsyncd(settings), *_look_at_rsync(settings)):
         click.echo(f"  note: {note}")
     click.echo(f"\nWith the systemd unit, put this into {dropin.path}:\n")
     click.echo(dropin.text, nl=False)
@@ -38,6 +38,16 @@ def check_config(file: Path) -> None:
             "\nThis was checked as root, who may read and write everything. To check as the daemon's user:\n"
             f"  sudo -u pushmirror pushmirror check-config {file}"
         )
+
+
+def _look_at_rsync(settings: PublisherSettings | SubscriberSettings) -> tuple[str, ...]:
+    """Return what is known to be bad about the rsync that a subscriber runs."""
+    from pushmirror.settings.subscriber import SubscriberSettings
+    from pushmirror.subscriber.installed_rsync import ask_rsync
+
+    if not isinstance(settings, SubscriberSettings):
+        return ()
+    return ask_rsync(settings.rsync, os.environ, confine=settings.confine_rsync).warnings
 
 
 def _compare_with_rsyncd(settings: PublisherSettings | SubscriberSettings) -> list[str]:

@@ -38,14 +38,17 @@ def explain(message: str, list_file: str | None, ignore_ledger: bool, as_json: b
     The message is the JSON object as it travels on the bus, or a line of `pushmirror tail --json`. Nothing is run, and
     nothing is changed.
     """
+    from pushmirror.cli.explain_ledger import Look, look_at_ledger
     from pushmirror.cli.explain_verdict import MAX_FILE_BYTES, judge_message
     from pushmirror.core.lists import MAX_LIST_BYTES
     from pushmirror.settings.load import load_subscriber
 
     settings = load_subscriber(config)
-    verdict = judge_message(_read(message, MAX_FILE_BYTES), settings)
+    body = _read(message, MAX_FILE_BYTES)
     listed = None if list_file is None else _read(list_file, MAX_LIST_BYTES)
-    explanation = _explain(verdict, listed, settings, ignore_ledger=ignore_ledger)
+    ignored = contextlib.nullcontext(Look(None, "the ledger is ignored"))
+    with ignored if ignore_ledger else look_at_ledger(settings.state_dir) as look:
+        explanation = _explain(judge_message(body, settings, look.ledger), listed, settings, look)
     if as_json:
         click.echo(json.dumps(explanation, indent=2))
     else:
@@ -62,10 +65,7 @@ def _read(name: str, limit_bytes: int) -> bytes:
         raise UsageError(f"{name}: cannot be read ({error.strerror})") from error
 
 
-def _explain(
-    verdict: Verdict, listed: bytes | None, settings: SubscriberSettings, *, ignore_ledger: bool
-) -> dict[str, Any]:
-    from pushmirror.cli.explain_ledger import Look, look_at_ledger
+def _explain(verdict: Verdict, listed: bytes | None, settings: SubscriberSettings, look: Look) -> dict[str, Any]:
     from pushmirror.core.model import Update
     from pushmirror.monitor.text import describe
 
@@ -77,11 +77,9 @@ def _explain(
     }
     if verdict.content is None:
         return explanation
-    ignored = contextlib.nullcontext(Look(None, "the ledger is ignored"))
-    with ignored if ignore_ledger else look_at_ledger(settings.state_dir) as look:
-        if isinstance(verdict.content, Update):
-            return explanation | _explain_update(verdict.content, listed, look, settings)
-        return explanation | {"notes": list(_explain_heartbeat(verdict.content, look, settings))}
+    if isinstance(verdict.content, Update):
+        return explanation | _explain_update(verdict.content, listed, look, settings)
+    return explanation | {"notes": list(_explain_heartbeat(verdict.content, look, settings))}
 
 
 def _explain_update(update: Update, listed: bytes | None, look: Look, settings: SubscriberSettings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pushmirror.core.plan import explain_stages, explain_whole, plan_list
 from pushmirror.core.sources import Proof
 from pushmirror.core.tracking import Verdict, judge_update
 from pushmirror.monitor.quantities import format_count, format_duration_ms
+from pushmirror.subscriber.deletions import PROBED_NAMES
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import TreeParts
 from pushmirror.subscriber.records import TreeRecord
@@ -31,6 +32,7 @@ _PURPOSE = {
     StageKind.PLAN: "a dry run, because the folder is not empty: symbolic links in the way stop the job",
     StageKind.LISTING: "a dry run that lists the metadata that has changed",
     StageKind.MARKER: "look at the marker file of a source",
+    StageKind.PROBE: "a dry run that looks which of some paths the upstream has",
     StageKind.METADATA: "bring metadata into the staging folder",
     StageKind.PAYLOAD: "bring what was put",
     StageKind.DIRECTORIES: "bring whole directories",
@@ -156,13 +158,19 @@ def _plan_deletions(plan: Plan, paths: tuple[TreePath, ...], parts: TreeParts, r
     present = parts.mirror.present(paths)
     plan.notes.append(f"of {format_count(len(paths), 'path')} to be deleted, {len(present)} are here")
     count = parts.mirror.count_entries(paths)
-    held = judge_deletions(count, max(0 if record is None else record.entries, count), parts.budget)
+    entries, lost = (0, 0) if record is None else (record.entries, record.lost)
+    held = judge_deletions(count, max(entries, count), parts.budget, lost)
     if held is not None and record is not None:
         plan.notes.append(f"the deletions are held for the operator: {held}")
     elif parts.settings.delete_grace_ms:
         plan.notes.append(f"deletions happen {format_duration_ms(parts.settings.delete_grace_ms)} after the rest")
-    if present:
-        _add_run(plan, Stage(StageKind.DELETE, present), parts)
+    if not present:
+        return
+    if parts.settings.delete_grace_ms or not plan.runs:  # otherwise the upstream has shown something before
+        names = parts.mirror.top_names(paths, PROBED_NAMES)
+        if names:
+            _add_run(plan, Stage(StageKind.PROBE, names), parts)
+    _add_run(plan, Stage(StageKind.DELETE, present), parts)
 
 
 def _add_run(plan: Plan, stage: Stage, parts: TreeParts, *, exact_times: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,10 @@ from pushmirror.core.messages import HEARTBEAT, UPDATED, kind_of, parse_heartbea
 from pushmirror.core.model import Heartbeat, Update
 from pushmirror.core.wire import MAX_MESSAGE_BYTES, Envelope, digest, open_envelope_object, parse_object
 from pushmirror.errors import MalformedMessage
-from pushmirror.keys import verify_envelope
+from pushmirror.keys import PublicKey, verify_envelope
 from pushmirror.settings.subscriber import SubscriberSettings
+from pushmirror.subscriber.key_ring import KeyRing
+from pushmirror.subscriber.ledger import Ledger
 
 BELIEVED = "believed"
 DROPPED = "dropped"
@@ -39,8 +42,11 @@ class _Drop(Exception):
         self.cause = cause
 
 
-def judge_message(body: bytes, settings: SubscriberSettings) -> Verdict:
-    """Return what a subscriber with `settings` makes of a message, as it travels or as ``tail --json`` shows it."""
+def judge_message(body: bytes, settings: SubscriberSettings, ledger: Ledger | None) -> Verdict:
+    """Return what a subscriber with `settings` makes of a message, as it travels or as ``tail --json`` shows it.
+
+    Exchanged keys count as its `ledger` has them, which must be a copy; without one only those that are pinned do.
+    """
     kind: str | None = None
     msg: Mapping[str, Any] | None = None
     try:
@@ -49,13 +55,13 @@ def judge_message(body: bytes, settings: SubscriberSettings) -> Verdict:
         upstream = _find_upstream(envelope, settings)
         if kind == UPDATED:
             _check_tree(msg, upstream, settings)
-        verify_envelope(envelope, settings.upstreams[upstream].public_keys)
+        verify_envelope(envelope, _find_keys(str(msg["tree"]) if kind == UPDATED else None, upstream, settings, ledger))
         content = parse_update(msg) if kind == UPDATED else parse_heartbeat(msg)
     except MalformedMessage as error:
         return Verdict(DROPPED, str(error), error.cause_name, kind, msg)
     except _Drop as drop:
         return Verdict(DROPPED, str(drop), drop.cause, kind, msg)
-    reason = f"signed with a key that is pinned for {upstream}"
+    reason = f"signed with a key that is believed for {upstream}"
     return Verdict(BELIEVED, reason, None, kind, msg, upstream, content, digest(envelope.signed))
 
 
@@ -84,6 +90,27 @@ def _find_upstream(envelope: Envelope, settings: SubscriberSettings) -> str:
     if publisher not in speaking:
         raise _Drop("publisher", f"the publisher is not an upstream here; there are: {', '.join(sorted(speaking))}")
     return str(publisher)
+
+
+def _find_keys(
+    tree: str | None, upstream: str, settings: SubscriberSettings, ledger: Ledger | None
+) -> tuple[PublicKey, ...]:
+    """Return the keys that count for `tree`; None: for any of its trees, as a heartbeat may be about all of them."""
+    trees = {name: found for name, found in settings.trees.items() if found.upstream == upstream}
+    tree_keys = {name: keys for name, found in trees.items() if (keys := found.public_keys) is not None}
+    known = settings.upstreams[upstream]
+    if ledger is None:
+        every = (*known.public_keys, *(key for keys in tree_keys.values() for key in keys))
+        return every if tree is None else tree_keys.get(tree, known.public_keys)
+    ring = KeyRing(
+        upstream,
+        known.public_keys,
+        ledger,
+        lambda: time.time_ns() // 1_000_000,
+        tree_keys=tree_keys,
+        accept_rotation=known.accept_rotation,
+    )
+    return ring.every if tree is None else ring.of_tree(tree)
 
 
 def _check_tree(msg: Mapping[str, Any], upstream: str, settings: SubscriberSettings) -> None:

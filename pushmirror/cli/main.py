@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Entry] = {
     "explain": Entry("pushmirror.cli.explain:explain", "Show what a subscriber would do with a message."),
     "check-config": Entry("pushmirror.cli.check_config:check_config", "Check a settings file; reports every fault."),
     "keygen": Entry("pushmirror.cli.keygen:keygen", "Make an ed25519 key in OpenSSH format."),
+    "rotate-key": Entry("pushmirror.cli.rotate_key:rotate_key", "Exchange the publisher's key for a new one."),
     "demo": Entry("pushmirror.cli.demo.command:demo", "Show the whole thing on this machine."),
 }
 

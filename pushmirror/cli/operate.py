@@ -77,9 +77,13 @@ def _wait(config: Path, tree: str, last_job: int, timeout_ms: int) -> str:
 @click.argument("tree")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--list", "show_all", is_flag=True, help="Show the deletions, and do nothing.")
+@click.option("--leap", is_flag=True, help="Not the deletions: follow the jump of a serial or epoch that is held.")
 @_config
-def approve(tree: str, yes: bool, show_all: bool, config: Path) -> None:
+def approve(tree: str, yes: bool, show_all: bool, leap: bool, config: Path) -> None:
     """Show the deletions that TREE waits with, and let exactly those go ahead."""
+    if leap:
+        _approve_leap(tree, config, yes=yes, show_only=show_all)
+        return
     answer = _ask(config, "approve", tree)
     if not answer["deletions"]:
         click.echo(f"{tree}: nothing waits to be deleted")
@@ -88,17 +92,34 @@ def approve(tree: str, yes: bool, show_all: bool, config: Path) -> None:
     if show_all:
         return
     if not yes:
-        _confirm(tree, int(answer["deletions"]))
+        _confirm(f"Delete these {answer['deletions']}, with everything below them, from the mirror of {tree}?")
     released = _ask(config, "approve", tree, release=True, digest=answer["digest"])["released"]
     click.echo(f"{tree}: {released} approved; they are deleted as soon as they are due")
+
+
+def _approve_leap(tree: str, config: Path, *, yes: bool, show_only: bool) -> None:
+    from pushmirror.logs import escape
+
+    leap = _ask(config, "approve-leap", tree)["leap"]
+    if leap is None:
+        click.echo(f"{tree}: no jump is held")
+        return
+    click.echo(f"{tree}: {escape(str(leap['reason']))}: serial {leap['serial']} of epoch {escape(str(leap['epoch']))}")
+    if show_only:
+        return
+    if not yes:
+        _confirm(f"Follow it? All of {tree} is compared, and nothing below that serial is believed any more.")
+    _ask(config, "approve-leap", tree, release=leap)
+    click.echo(f"{tree}: followed, by a full sync")
 
 
 def _show_deletions(answer: Mapping[str, Any], limit: int | None) -> None:
     from pushmirror.logs import escape
 
-    shown = answer["paths"][:limit]
+    shown, in_the_way = answer["paths"][:limit], set(answer.get("in_the_way", ()))
     for path in shown:
-        click.echo(f"  {escape(str(path))}")
+        remark = "  (a file or a link is to take its place)" if path in in_the_way else ""
+        click.echo(f"  {escape(str(path))}{remark}")
     rest = answer["deletions"] - len(shown)
     if rest:
         click.echo(f"  and {rest} more" + (" (up to 1000 with --list)" if limit is not None else ""))
@@ -106,17 +127,26 @@ def _show_deletions(answer: Mapping[str, Any], limit: int | None) -> None:
         click.echo(f"held: {escape(str(answer['held']))}")
 
 
-def _confirm(tree: str, count: int) -> None:
+def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError("nobody is here to be asked: add --yes to approve them")
-    click.confirm(f"Delete these {count}, with everything below them, from the mirror of {tree}?", abort=True)
+    click.confirm(question, abort=True)
 
 
 @click.command("refuse")
 @click.argument("tree")
+@click.option("--leap", is_flag=True, help="Not the deletions: forget the jump of a serial or epoch that is held.")
+@click.option("--forget", is_flag=True, help="Take earlier refusals back: a full sync finds those paths again.")
 @_config
-def refuse(tree: str, config: Path) -> None:
-    """Keep what TREE waits to delete. The next full sync finds it again as surplus."""
+def refuse(tree: str, leap: bool, forget: bool, config: Path) -> None:
+    """Keep what TREE waits to delete, also when it is found again, until the upstream has it once more."""
+    if leap:
+        forgotten = _ask(config, "refuse-leap", tree)["forgotten"]
+        click.echo(f"{tree}: {'the jump is forgotten' if forgotten else 'no jump is held'}")
+        return
+    if forget:
+        click.echo(f"{tree}: {_ask(config, 'refuse', tree, forget=True)['forgotten']} refusals taken back")
+        return
     click.echo(f"{tree}: {_ask(config, 'refuse', tree)['kept']} kept")
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--endpoint", "endpoints", multiple=True, metavar="URL", help="Listen here, tcp://HOST:PORT; nothing is verified."
 )
+@click.option("--curve", metavar="KEY", help="With --endpoint: the public CURVE key of a bus that is encrypted.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, with the whole message.")
 @click.option("--topic", metavar="T", help="Only these: tree.updated, sync, failed, or the beginning of a topic.")
 @click.option("--tree", metavar="T", help="Only what is about this tree.")
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 def tail(
     config: Path | None,
     endpoints: tuple[str, ...],
+    curve: str | None,
     as_json: bool,
     topic: str | None,
     tree: str | None,
@@ -52,21 +54,23 @@ def tail(
     """
     from pushmirror.monitor.selection import Selection
 
-    feeds = _find_feeds(config, endpoints)
+    feeds = _find_feeds(config, endpoints, curve)
     for note in feeds.notes:
         click.echo(f"pushmirror: note: {note}", err=True)
     _print_messages(feeds, Selection(topic, tree, node, heartbeats), as_json=as_json)
 
 
-def _find_feeds(config: Path | None, endpoints: tuple[str, ...]) -> Feeds:
+def _find_feeds(config: Path | None, endpoints: tuple[str, ...], curve: str | None) -> Feeds:
     from pushmirror.monitor import feeds
 
     if config is not None and endpoints:
         raise UsageError("give either --config, which says where to listen, or --endpoint")
+    if config is not None and curve is not None:
+        raise UsageError("--curve is for --endpoint; a settings file says itself which keys there are")
     if config is not None:
         return feeds.from_settings(config)
     if endpoints:
-        return feeds.from_endpoints(endpoints)
+        return feeds.from_endpoints(endpoints, curve)
     raise UsageError("where to? Give --config FILE (settings of either daemon), or --endpoint tcp://HOST:PORT")
 
 

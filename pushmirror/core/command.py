@@ -84,6 +84,7 @@ def _stage_options(kind: StageKind, tree: str, options: RunOptions) -> tuple[str
         StageKind.PLAN: ("-n", "-r", "-i", "--delete", "--ignore-errors"),
         StageKind.LISTING: ("-n", "-r", *_PUT),
         StageKind.MARKER: ("--list-only", "--ignore-missing-args"),
+        StageKind.PROBE: ("-n", *_PUT),
         StageKind.METADATA: (*_PUT, *_PROGRESS, aside, f"--link-dest={tree}"),
         StageKind.PAYLOAD: (*_PUT, *_PROGRESS, aside),
         StageKind.DIRECTORIES: (*_PUT, *_PROGRESS, "-r", aside),
@@ -96,7 +97,7 @@ def _stage_options(kind: StageKind, tree: str, options: RunOptions) -> tuple[str
 
 def _filters(kind: StageKind, whole: bool, options: RunOptions) -> tuple[str, ...]:
     """Return the filters of a recursive run; a list of single paths was filtered before it became a stage."""
-    if kind in (StageKind.MARKER, StageKind.METADATA, StageKind.PAYLOAD, StageKind.DELETE):
+    if kind in (StageKind.MARKER, StageKind.PROBE, StageKind.METADATA, StageKind.PAYLOAD, StageKind.DELETE):
         return ()
     never = (*_NEVER_OURS, *_NEVER_THEIRS) if whole else _NEVER_THEIRS
     if kind is StageKind.LISTING:

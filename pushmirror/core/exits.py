@@ -25,6 +25,9 @@ class Outcome(Enum):
     CLASH = "clash"
     """A directory of the mirror stands where the upstream has a file or a link."""
     DISK = "disk"
+    """The mirror's disk gives trouble."""
+    FULL = "full"
+    """There is no room on it."""
     FAILED = "failed"
     """Nothing that time alone will mend: the operator has to look."""
 
@@ -32,7 +35,7 @@ class Outcome(Enum):
 _DESCRIPTIONS: Mapping[int, tuple[Outcome, str]] = {
     0: (Outcome.DONE, "done"),
     1: (Outcome.FAILED, "rsync does not know an option that it was given; it is too old, or not rsync"),
-    2: (Outcome.FAILED, "the upstream speaks another protocol version"),
+    2: (Outcome.FAILED, "the upstream speaks another protocol version, or breaks the protocol"),
     3: (Outcome.FAILED, "rsync could not select its files or folders"),
     4: (Outcome.FAILED, "the upstream refuses or lacks what was asked of it"),
     5: (Outcome.RETRY, "the upstream did not start the session"),
@@ -94,7 +97,7 @@ def judge_exit(kind: StageKind, code: int, notes: Notes) -> Judgement:
     unknown = (Outcome.FAILED, "rsync ended in an unknown way")
     outcome, text = _BY_STAGE.get((kind, code)) or _DESCRIPTIONS.get(code, unknown)
     if notes.no_space and code != 0:
-        outcome = Outcome.DISK
+        outcome = Outcome.FULL
     elif code == 23:
         outcome = _judge_partial(notes)
     elif code in _SESSION_CODES:
@@ -105,7 +108,7 @@ def judge_exit(kind: StageKind, code: int, notes: Notes) -> Judgement:
 
 
 def _is_of_source(outcome: Outcome, code: int, notes: Notes) -> bool:
-    if outcome in (Outcome.CLASH, Outcome.DISK):
+    if outcome in (Outcome.CLASH, Outcome.DISK, Outcome.FULL):
         return False
     return code in _SOURCE_CODES or any(_SOURCES_WORD in error for error in notes.errors)
 

@@ -194,6 +194,8 @@ class StageKind(Enum):
     """Dry: which metadata has changed, in some directories or in the whole tree."""
     MARKER = "marker"
     """Dry: size and time of the one file that tells whether a mirror is as its origin is."""
+    PROBE = "probe"
+    """Dry: which of some paths the upstream has, and how much of that is not here."""
     METADATA = "metadata"
     """Metadata into the staging folder."""
     PAYLOAD = "payload"

@@ -18,13 +18,18 @@ from pushmirror.core.source import Source
 ITEM = re.compile(rb"([<>ch.][fdLDS][^ ]{9}|[<>ch.][fdLDS] {9}) (.+)", re.DOTALL)
 DELETION = re.compile(rb"\*deleting   (.+)", re.DOTALL)
 _LISTED = re.compile(
-    rb"-[-a-zA-Z]{9}[.+@]? +([0-9]+) ([0-9]{4})/([0-9]{2})/([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) (.+)", re.DOTALL
+    rb"-[-a-zA-Z]{9}[.+@]? +([0-9]{1,18}) (?!0000)([0-9]{4})/(0[1-9]|1[0-2])/([0-9]{2}) "
+    rb"([0-9]{2}):([0-9]{2}):([0-9]{2}) (.+)",
+    re.DOTALL,
 )
-"""A plain file as ``--list-only`` prints it, in universal time."""
+"""A plain file as ``--list-only`` prints it, in universal time.
+
+What is printed may come from the other side, here as below: numbers of any length, and months that there are not.
+"""
 _NANOSECONDS = 10**9
 _ESCAPE = re.compile(rb"\\#([0-3][0-7]{2})")
-_STATISTIC = re.compile(rb"(Number of files|Total transferred file size|Total bytes received): ([0-9]+)")
-_IGNORED = re.compile(rb'(?:ignoring unsafe symlink "(.*)" -> ".*"|skipping non-regular file "(.*)")', re.DOTALL)
+_STATISTIC = re.compile(rb"(Number of files|Total transferred file size|Total bytes received): ([0-9]{1,18})(?![0-9])")
+_IGNORED = re.compile(rb'(?:ignoring unsafe symlink "(.+)" -> ".*"|skipping non-regular file "(.+)")', re.DOTALL)
 
 _VANISHED = re.compile(rb'(?:file|directory) has vanished: "(.*)" \(in [^"]*\)')
 _UNREADABLE = re.compile(
@@ -47,6 +52,7 @@ _HARMLESS = re.compile(
 )
 _MAX_ERRORS = 20
 _DIRECTORY = 0x64
+_LINK = 0x4C
 _RETIMED = re.compile(rb"\.d\.\.[tT]\.+")
 
 
@@ -69,6 +75,8 @@ class Items:
     retimed: frozenset[TreePath] = frozenset()
     """Directories of `changed` that differ in nothing but their time."""
     new_directories: frozenset[TreePath] = frozenset()
+    links: frozenset[TreePath] = frozenset()
+    """Symbolic links that were made, linked or ignored: rsync may have made one that it says it has ignored."""
     created: int = 0
     brought: int = 0
     """Files, links and new directories that were written; attribute-only changes are not counted."""
@@ -108,6 +116,7 @@ class _Counted:
     transferred: set[TreePath] = field(default_factory=set)
     retimed: set[TreePath] = field(default_factory=set)
     new_directories: set[TreePath] = field(default_factory=set)
+    links: set[TreePath] = field(default_factory=set)
     deleted: list[TreePath] = field(default_factory=list)
     created: int = 0
     brought: int = 0
@@ -125,6 +134,8 @@ class _Counted:
             path = TreePath(unescape(match[1] or match[2]))
             self.present.add(path)
             self.plain.add(path)
+            if match[1]:
+                self.links.add(path)
         elif match := _LISTED.fullmatch(line):
             at_s = calendar.timegm(tuple(map(int, match.groups()[1:7])))
             self.listed.append(Stamp(TreePath(unescape(match[8])), int(match[1]), at_s * _NANOSECONDS))
@@ -140,6 +151,8 @@ class _Counted:
             self.created += 1
         if code.startswith(b"h"):
             self.linked.add(path)
+        if code[1] == _LINK and not code.startswith(b"."):
+            self.links.add(path)
         if code[2:] != b" " * 9:
             self.changed.add(path)
             if code.startswith(b"h"):
@@ -173,6 +186,7 @@ def parse_items(lines: Iterable[bytes]) -> Items:
         transferred=frozenset(counted.transferred),
         retimed=frozenset(counted.retimed),
         new_directories=frozenset(counted.new_directories),
+        links=frozenset(counted.links),
         created=counted.created,
         brought=counted.brought,
         deleted=tuple(counted.deleted),
@@ -208,7 +222,9 @@ def parse_notes(lines: Iterable[bytes], source: Source) -> Notes:
         elif match := _CLASH.match(line):
             clashes.append(TreePath(unescape(match[1])))
         elif not _HARMLESS.match(line):
-            told.update(pattern for pattern in (_BUSY, _REFUSED, _NO_SPACE) if pattern.search(line))
+            told.update(pattern for pattern in (_BUSY, _REFUSED) if pattern.search(line))
+            if _NO_SPACE.search(line) and b"[sender]" not in line:  # it is our disk that counts
+                told.add(_NO_SPACE)
             if len(errors) < _MAX_ERRORS:
                 errors.append(printable(line))
     return Notes(

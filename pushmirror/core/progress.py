@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 _PROGRESS = re.compile(
-    rb"\r +([0-9]+) +([0-9]{1,3})% +\S+ +\S+(?: +\(xfr#([0-9]+), (?:to|ir)-chk=([0-9]+)/([0-9]+)\))?"
+    rb"\r +([0-9]{1,18}) +([0-9]{1,3})% +\S+ +\S+"
+    rb"(?: +\(xfr#([0-9]{1,18}), (?:to|ir)-chk=([0-9]{1,18})/([0-9]{1,18})\))?"
 )
 
 
@@ -33,4 +34,4 @@ def parse_progress(tail: bytes) -> Progress | None:
     total = max(done, done * 100 // percent) if percent else None
     if counts is None:
         return Progress(done, total, 0, None)
-    return Progress(done, total, int(counts[5]) - int(counts[4]), int(counts[5]))
+    return Progress(done, total, max(0, int(counts[5]) - int(counts[4])), int(counts[5]))

@@ -50,6 +50,8 @@ class Needs:
     """The upstream is half-way through an update of its own, and has said until when at the latest."""
     no_source_until_ms: Mapping[Work, int] = field(default_factory=dict)
     """For what no source of the tree is known to have what is wanted, and when to look at that again."""
+    no_room_until_ms: Mapping[Work, int] = field(default_factory=dict)
+    """For what the mirror's disk has no room, and when to look at that again."""
     awaiting_head: bool = False
     """The upstream is still being asked where it is; a first sync that did not wait for that would be done twice."""
 
@@ -77,7 +79,11 @@ def next_due(needs: Needs, now_ms: int) -> Due | None:
         return None
     floor = max(needs.retry_at_ms or 0, needs.upstream_busy_until_ms or 0)
     found = [
-        Due(max(at_ms, floor, needs.no_source_until_ms.get(work, 0)), work, needs.tree)
+        Due(
+            max(at_ms, floor, needs.no_source_until_ms.get(work, 0), needs.no_room_until_ms.get(work, 0)),
+            work,
+            needs.tree,
+        )
         for at_ms, work in _wishes(needs)
     ]
     ready = [due for due in found if due.at_ms <= now_ms]

@@ -22,6 +22,8 @@ class Verdict(Enum):
     """A younger journal, or the first that is heard of: the whole tree becomes pending at the new head."""
     OLD_EPOCH = "old epoch"
     """An older journal than the one that is followed: drop it, unless a freshly asked state confirms it."""
+    TOO_FAR = "too far"
+    """A jump that a fresh state, or the operator, has to confirm (`pushmirror.core.leaps`)."""
     WENT_BACK = "went back"
     """A serial below what was heard: ask for a fresh state."""
 

@@ -16,6 +16,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NONCE = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _EPOCH = re.compile(r"[0-9a-z-]{1,128}")
+_KEYS = re.compile(r"[0-9a-f]{16}(,[0-9a-f]{16}){0,31}")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class UpdatesQuestion:
     epoch: str
     after: int
     limit: int
+    keys: tuple[str, ...] = ()
+    """By which keys whoever asks can verify the answer (`core.rotation.fingerprint`); none: nothing was said."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,15 @@ class StateQuestion:
 
     tree: str
     nonce: str
+    keys: tuple[str, ...] = ()
+    """As for updates."""
+
+
+@dataclass(frozen=True)
+class KeysQuestion:
+    """By which messages a publisher has exchanged its key."""
+
+    publisher: str
 
 
 @dataclass(frozen=True)
@@ -56,15 +68,17 @@ class HeaderQuestion:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why there is no answer: the HTTP status, and one line for whoever asked."""
+    """Why there is no answer: the HTTP status, and one line for whoever asked; `challenge` says how to ask instead."""
 
     status: int
     text: str
+    challenge: str | None = None
 
 
-Question = UpdatesQuestion | ListQuestion | StateQuestion | ReportQuestion | HeaderQuestion
+Question = UpdatesQuestion | ListQuestion | StateQuestion | KeysQuestion | ReportQuestion | HeaderQuestion
 Arguments = Mapping[bytes, list[bytes]]
 
+_ONLY_GET = Refusal(405, "only GET and HEAD are answered here")
 _NOT_FOUND = Refusal(404, "there is nothing at this address")
 
 
@@ -75,10 +89,12 @@ def parse_request(method: bytes, path: bytes, arguments: Arguments) -> Question 
         return ReportQuestion() if method == b"POST" else Refusal(405, "a report is sent with POST")
     if parts == ["v1", "headers"]:
         return HeaderQuestion() if method == b"POST" else Refusal(405, "a header is sent with POST")
+    if parts[:2] == ["v1", "keys"] and len(parts) == 3 and NAME.fullmatch(parts[2]):
+        return KeysQuestion(parts[2]) if method in (b"GET", b"HEAD") else _ONLY_GET
     if parts[:2] != ["v1", "trees"] or not 3 <= len(parts) <= 5 or not NAME.fullmatch(parts[2]):
         return _NOT_FOUND
     if method not in (b"GET", b"HEAD"):
-        return Refusal(405, "only GET and HEAD are answered here")
+        return _ONLY_GET
     return _parse_tree_request(parts[2], parts[3:], arguments)
 
 
@@ -98,7 +114,7 @@ def _parse_state(tree: str, arguments: Arguments) -> Question | Refusal:
     nonce = _only(arguments, b"nonce")
     if nonce is None or not _NONCE.fullmatch(nonce):
         return Refusal(400, "nonce is needed: 8 to 64 letters, digits, '-' or '_' that nobody can foresee")
-    return StateQuestion(tree, nonce)
+    return StateQuestion(tree, nonce, _keys(arguments))
 
 
 def _parse_updates(tree: str, arguments: Arguments) -> Question | Refusal:
@@ -111,13 +127,19 @@ def _parse_updates(tree: str, arguments: Arguments) -> Question | Refusal:
     limit = _number(arguments, b"limit") if b"limit" in arguments else MAX_UPDATES
     if not limit:
         return Refusal(400, f"limit is a number from 1 to {MAX_UPDATES}")
-    return UpdatesQuestion(tree, epoch, after, min(limit, MAX_UPDATES))
+    return UpdatesQuestion(tree, epoch, after, min(limit, MAX_UPDATES), _keys(arguments))
 
 
 def _only(arguments: Arguments, key: bytes) -> str | None:
     """Return the value of an argument that is given exactly once."""
     values = arguments.get(key, [])
     return values[0].decode("latin-1") if len(values) == 1 else None
+
+
+def _keys(arguments: Arguments) -> tuple[str, ...]:
+    """Return which keys are named; what is not written as it should be says nothing."""
+    text = _only(arguments, b"keys")
+    return tuple(text.split(",")) if text is not None and _KEYS.fullmatch(text) else ()
 
 
 def _number(arguments: Arguments, key: bytes) -> int | None:

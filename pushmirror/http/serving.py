@@ -11,8 +11,10 @@ from twisted.web.http import HTTPFactory, Request
 
 from pushmirror.core.wire import MAX_INLINE_BYTES
 from pushmirror.errors import StateError
-from pushmirror.http.answers import Answer, Answerer, NoContent
+from pushmirror.http.answers import NEVER, Answer, Answerer, NoContent
 from pushmirror.http.channel import ServiceChannel
+from pushmirror.http.door import Door
+from pushmirror.http.headers import read_header
 from pushmirror.http.questions import Refusal, parse_request
 from pushmirror.http.streaming import Stream
 from pushmirror.http.visitors import Visit, Visitors
@@ -32,11 +34,14 @@ _REFUSED_AT_ONCE = b"HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\
 class ServiceRequest(Request):
     """One request. A body that is too large is never kept."""
 
-    def __init__(self, channel: Any, reactor: Any, answers: Answerer, visitors: Visitors) -> None:
+    def __init__(
+        self, channel: Any, reactor: Any, answers: Answerer, visitors: Visitors, door: Door | None = None
+    ) -> None:
         super().__init__(channel)
         self._reactor = reactor
         self._answers = answers
         self._visitors = visitors
+        self._door = door
         self._visit: Visit | None = None
         self._answering: Any = None
         self._body = BytesIO()
@@ -103,20 +108,29 @@ class ServiceRequest(Request):
         try:
             self._respond(self._decide())
         except StateError as error:
-            _log.error("a request could not be answered: %s", error)
+            if (suppressed := self._visitors.may_tell("state")) is not None:
+                _log.error("a request could not be answered: %s (%d more before)", error, suppressed)
             self._refuse(Refusal(503, "the publisher cannot answer at the moment; try again later"))
         except Exception:
-            _log.exception("a request could not be answered")
+            if (suppressed := self._visitors.may_tell("fault")) is not None:
+                _log.exception("a request could not be answered (%d more before)", suppressed)
             self._refuse(Refusal(500, "the publisher failed to answer; its log says why"))
 
     def _decide(self) -> Answer | NoContent | Refusal:
         limit_bytes = MAX_HEADER_BYTES if self.path == b"/v1/headers" else MAX_BODY_BYTES
         if self._too_large or self.body_bytes > limit_bytes:
             return Refusal(413, f"a request has at most {limit_bytes} bytes")
+        refusal = None if self._door is None else self._ask_in(self._door)
+        if refusal is not None:
+            return refusal
         question = parse_request(self.method, self.path, self.args)
         if isinstance(question, Refusal):
             return question
         return self._answers.answer(question, self._body.getvalue())
+
+    def _ask_in(self, door: Door) -> Refusal | None:
+        shown = read_header(self.requestHeaders, "Authorization")
+        return door.admit(self.method, self.uri, shown, self._body.getvalue())
 
     def _respond(self, answer: Answer | NoContent | Refusal) -> None:
         if isinstance(answer, Refusal):
@@ -129,7 +143,8 @@ class ServiceRequest(Request):
 
     def _send(self, answer: Answer) -> None:
         self._set("Content-Type", answer.content_type)
-        self._set("Cache-Control", answer.cache_control)
+        # No cache on the way knows who may have it.
+        self._set("Cache-Control", answer.cache_control if self._door is None else NEVER)
         if answer.length_bytes is not None:
             self._set("Content-Length", str(answer.length_bytes))
         if self.method == b"HEAD":
@@ -143,6 +158,8 @@ class ServiceRequest(Request):
         self._set("Content-Type", "text/plain; charset=utf-8")
         self._set("Cache-Control", "no-store")
         self._set("Content-Length", str(len(body)))
+        if refusal.challenge is not None:
+            self._set("WWW-Authenticate", refusal.challenge)
         if refusal.status == 405:
             self._set("Allow", "POST" if self.path in (b"/v1/reports", b"/v1/headers") else "GET, HEAD")
         self._end(body)
@@ -156,20 +173,26 @@ class ServiceRequest(Request):
 
 
 class ServiceFactory(HTTPFactory):
-    """Makes a `ServiceRequest` of every request. What clients may have is for the `visitors` to say."""
+    """Makes a `ServiceRequest` of every request. What clients may have is for the `visitors` to say, and whether they
+    get any answer for the `door`, if there is one."""
 
     noisy = False
     protocol = ServiceChannel  # type: ignore[assignment]  # Twisted's own would speak HTTP/2 as well
 
-    def __init__(self, reactor: Any, answers: Answerer, visitors: Visitors | None = None) -> None:
+    def __init__(
+        self, reactor: Any, answers: Answerer, visitors: Visitors | None = None, door: Door | None = None
+    ) -> None:
         super().__init__(timeout=None, reactor=reactor)  # type: ignore[arg-type]  # None is taken: see its `timeOut`
         self.visitors = visitors or Visitors(reactor)
         self._answers = answers
+        self._door = door
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         channel: Any = super().buildProtocol(addr)
         channel.reactor, channel.limits = self.reactor, self.visitors.limits
-        channel.requestFactory = lambda channel, *_: ServiceRequest(channel, self.reactor, self._answers, self.visitors)
+        channel.requestFactory = lambda channel, *_: ServiceRequest(
+            channel, self.reactor, self._answers, self.visitors, self._door
+        )
         return channel
 
     def log(self, request: Request) -> None:

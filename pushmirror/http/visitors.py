@@ -8,6 +8,7 @@ from typing import Any
 
 from pushmirror.core.addresses import Network, find_client, is_trusted, name_client
 from pushmirror.core.limits import Clients, Limits
+from pushmirror.http.headers import read_header
 from pushmirror.logs import Throttle
 
 _log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Visitors:
         """Count a request. Behind a proxy each counts as a connection of its client as well, while it is answered."""
         peer = str(getattr(request.getClientAddress(), "host", ""))
         proxied = is_trusted(peer, self._proxies)
-        forwarded = request.requestHeaders.getRawHeaders("X-Forwarded-For", []) if proxied else []
+        forwarded = read_header(request.requestHeaders, "X-Forwarded-For") if proxied else []
         client = name_client(find_client(peer, forwarded, self._proxies))
         now_s = self._reactor.seconds()
         counted = proxied and self._clients.connect(client, now_s)
@@ -77,6 +78,10 @@ class Visitors:
         if wait_s:
             self._tell(f"{client}: more requests, or more bytes in the answers to them, than one address may have")
         return Visit(self._clients, self._reactor, client, wait_s, counted=counted)
+
+    def may_tell(self, cause: str) -> int | None:
+        """Return how many lines about what clients cause were left out, when one may be logged now; otherwise None."""
+        return self._throttle.allow(cause)
 
     def _tell(self, what: str) -> None:
         suppressed = self._throttle.allow("limits")

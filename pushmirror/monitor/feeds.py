@@ -5,11 +5,17 @@ Reads the few keys that are needed without the models of the settings, which tak
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
+from pushmirror.bus.encryption import make_client_curve
+from pushmirror.bus.sockets import ClientCurve
+from pushmirror.core.curve import parse_key, parse_line
 from pushmirror.core.messages import topic
+from pushmirror.curve import CurvePair, load_curve_pair
 from pushmirror.errors import KeyFileError, UsageError
 from pushmirror.keys import PublicKey, parse_public_line, read_authorized_nodes
 from pushmirror.monitor.hearing import Voice
@@ -25,11 +31,12 @@ _ANY_HOST = {"tcp://*:": "tcp://127.0.0.1:", "tcp://0.0.0.0:": "tcp://127.0.0.1:
 
 @dataclass(frozen=True)
 class Feed:
-    """One endpoint on a bus; `topic_start` is what is subscribed to."""
+    """One endpoint on a bus; `topic_start` is what is subscribed to, `curve` how an encrypted one is spoken with."""
 
     endpoint: str
     topic_start: str = ""
     voice: Voice | None = None
+    curve: ClientCurve | None = None
 
 
 @dataclass(frozen=True)
@@ -40,10 +47,14 @@ class Feeds:
     notes: tuple[str, ...] = ()
 
 
-def from_endpoints(endpoints: Iterable[str]) -> Feeds:
-    """Return feeds of which nothing can be verified. Raises UsageError for an endpoint that is none."""
+def from_endpoints(endpoints: Iterable[str], curve: str | None = None) -> Feeds:
+    """Return feeds of which nothing can be verified; `curve` is the public key of those that are encrypted.
+
+    Raises UsageError for an endpoint or a key that is none.
+    """
     try:
-        feeds = tuple(Feed(check_remote_endpoint(endpoint)) for endpoint in endpoints)
+        key = make_client_curve(None if curve is None else parse_key(curve).text, None)
+        feeds = tuple(Feed(check_remote_endpoint(endpoint), curve=key) for endpoint in endpoints)
     except ValueError as error:
         raise UsageError(str(error)) from error
     return Feeds(feeds, ("without --config no key is known: nothing that follows is verified",))
@@ -71,8 +82,9 @@ def _of_publisher(document: Document) -> Feeds:
     start = _topic_start(document, ("bus",))
     notes: list[str] = []
     key = _read_own_key(document, notes, "announcements and heartbeats are not verified")
-    voice = Voice(name, start, () if key is None else (key,), _read_nodes(document, notes))
-    return Feeds((Feed(_near(endpoint), start, voice),), tuple(notes))
+    voice = Voice(name, start, () if key is None else (key, *_read_old_keys(document)), _read_nodes(document, notes))
+    curve = _curve_of_publisher(document, notes)
+    return Feeds((Feed(_near(endpoint), start, voice, curve),), tuple(notes))
 
 
 def _of_subscriber(document: Document) -> Feeds:
@@ -80,15 +92,25 @@ def _of_subscriber(document: Document) -> Feeds:
     notes = ["the keys of other nodes are known to the publisher alone: their reports are not verified here"]
     own = _read_own_key(document, notes, "the reports of this node are not verified")
     nodes = {} if own is None else {node: own}
+    curve_pair = _read_own_curve(document, ("curve",), notes)
     feeds = []
     for name in document.names("upstreams"):
         start = _topic_start(document, ("upstreams", name))
         relays = _relay_keys(document, name)
         keys = {str(relay[-1]): _read_keys(document, relay) for relay in relays}
-        voice = Voice(check_name(name), start, _read_keys(document, ("upstreams", name)), nodes, keys)
+        believed = (*_read_keys(document, ("upstreams", name)), *_read_tree_keys(document, name))
+        voice = Voice(check_name(name), start, believed, nodes, keys)
         origin: KeyPath = ("upstreams", name)
         places = relays if relays and document.value((*origin, "publish")) is None else (origin, *relays)
-        feeds += [Feed(check_remote_endpoint(_text(document, (*place, "publish"))), start, voice) for place in places]
+        feeds += [
+            Feed(
+                check_remote_endpoint(_text(document, (*place, "publish"))),
+                start,
+                voice,
+                _curve_of_subscriber(document, place, curve_pair),
+            )
+            for place in places
+        ]
     if not feeds:
         raise ValueError("there are no upstreams")
     return Feeds(tuple(feeds), tuple(notes))
@@ -120,6 +142,24 @@ def _read_keys(document: Document, place: KeyPath) -> tuple[PublicKey, ...]:
     return tuple(parse_public_line(line) for line in map(str, lines))
 
 
+def _read_tree_keys(document: Document, upstream: str) -> tuple[PublicKey, ...]:
+    """Return the keys that single trees of an upstream have of their own."""
+    places: list[KeyPath] = [("trees", name) for name in document.names("trees")]
+    own = [place for place in places if document.value((*place, "keys")) is not None]
+    return tuple(
+        key for place in own if document.value((*place, "upstream")) == upstream for key in _read_keys(document, place)
+    )
+
+
+def _read_old_keys(document: Document) -> tuple[PublicKey, ...]:
+    """Return the keys of before that still lie beside the publisher's own: they may sign as well, for an overlap."""
+    key, found = check_absolute(_text(document, ("key",))), []
+    for path in sorted(key.parent.glob(f"{escape(key.name)}.old-*.pub")):
+        with contextlib.suppress(OSError, UnicodeDecodeError, KeyFileError), path.open(encoding="utf-8") as file:
+            found.append(parse_public_line(file.read(_MAX_PUBLIC_FILE_BYTES)))
+    return tuple(found)
+
+
 def _read_own_key(document: Document, notes: list[str], otherwise: str) -> PublicKey | None:
     """Return the public half of the daemon's own key, or None with a note that says what is missing without it."""
     key = check_absolute(_text(document, ("key",)))
@@ -133,6 +173,37 @@ def _read_own_key(document: Document, notes: list[str], otherwise: str) -> Publi
         reason = str(error)
     notes.append(f"{public} cannot be read ({reason}): {otherwise}")
     return None
+
+
+def _read_own_curve(document: Document, key: KeyPath, notes: list[str]) -> CurvePair | None:
+    """Return the daemon's own pair, or None, with a note when there is one that cannot be read."""
+    if document.value(key) is None:
+        return None
+    try:
+        return load_curve_pair(check_absolute(_text(document, key)))
+    except KeyFileError as error:
+        notes.append(f"{error}: a private bus will not let anything be heard")
+        return None
+
+
+def _curve_of_publisher(document: Document, notes: list[str]) -> ClientCurve | None:
+    """Return how to listen to the publisher's own bus: with its own pair, which is always let in."""
+    key: KeyPath = ("bus", "curve")
+    pair = _read_own_curve(document, key, notes)
+    if pair is not None or document.value(key) is None:
+        return make_client_curve(None if pair is None else pair.public.text, pair)
+    path = check_absolute(_text(document, key))
+    try:
+        line = path.with_name(f"{path.name}.pub").read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{path}.pub cannot be read ({error.strerror})") from error
+    return make_client_curve(parse_line(line).text, None)
+
+
+def _curve_of_subscriber(document: Document, place: KeyPath, pair: CurvePair | None) -> ClientCurve | None:
+    if document.value((*place, "curve")) is None:
+        return None
+    return make_client_curve(parse_key(_text(document, (*place, "curve"))).text, pair)
 
 
 def _read_nodes(document: Document, notes: list[str]) -> dict[str, PublicKey]:

@@ -108,7 +108,8 @@ class _Line:
 
     def _open(self) -> None:
         topics = [self._feed.topic_start.encode()]
-        self.socket: Socket = open_subscribing(self._context, topics, MAX_SHOWN_BYTES, next(self._families))
+        family = next(self._families)
+        self.socket: Socket = open_subscribing(self._context, topics, MAX_SHOWN_BYTES, family, self._feed.curve)
         self._watch = ConnectionWatch(self.socket)
         self._check_at = time.monotonic() + CHECK_SECONDS
         try:

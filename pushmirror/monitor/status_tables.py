@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pushmirror.logs import escape
 from pushmirror.monitor.quantities import UNKNOWN, format_bytes, format_count, format_duration_ms
+from pushmirror.monitor.trust_remarks import remark_on_signing, remark_on_trust
 
 Answer = Mapping[str, Any]
 
@@ -104,7 +105,10 @@ def _show_subscriber(answer: Answer, now_s: int) -> Iterable[RenderableType]:
     if under_way:
         yield Text()
         yield _show_progress(under_way)
-    remarks = [line for name, tree in trees.items() for line in _remark(name, tree, now_s)]
+    warnings = _group(answer, "rsync").get("warnings")
+    remarks = [escape(str(warning)) for warning in warnings] if isinstance(warnings, list) else []
+    remarks += [line for name, tree in trees.items() for line in _remark(name, tree, now_s)]
+    remarks += remark_on_trust(answer, now_s)
     if remarks:
         yield show_lines(remarks)
 
@@ -185,6 +189,9 @@ def _remark(name: str, tree: Answer, now_s: int) -> Iterable[str]:
         count = format_count(held.get("deletions"), "deletion")
         advice = f"look at them with: pushmirror approve {escape(name)}"
         yield f"{escape(name)}: {count} held: {show_value(held.get('reason'))}; {advice}"
+    refused = _number(tree.get("refused_deletions"))
+    if refused:
+        yield f"{escape(name)}: {format_count(refused, 'path')} kept that the upstream does not have, as refused"
     incomplete = tree.get("incomplete")
     if isinstance(incomplete, list) and incomplete:
         what = format_count(len(incomplete), "path")
@@ -218,6 +225,9 @@ def _show_publisher(answer: Answer, now_s: int) -> Iterable[RenderableType]:
     troubles = [line for name, detection in detectors.items() for line in _tell_trouble(name, detection)]
     if troubles:
         yield show_lines(troubles)
+    signing = list(remark_on_signing(answer, now_s))
+    if signing:
+        yield show_lines(signing)
     yield Text()
     if nodes:
         yield _show_nodes(nodes, trees, now_s)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pushmirror.core.messages import HEARTBEAT, STATE, UPDATED
 from pushmirror.core.relay_messages import RELAY_HEARTBEAT, RELAY_STATE
+from pushmirror.core.rotation import ROTATED
 from pushmirror.logs import escape
 from pushmirror.monitor.quantities import UNKNOWN, format_bytes, format_count, format_duration_ms
 
@@ -110,7 +111,7 @@ def _tell_updating(kind: str, msg: Message) -> str:
 
 
 def _tell_rotation(kind: str, msg: Message) -> str:
-    return f"{_text(msg, 'publisher')}: announces a new key"
+    return f"{_text(msg, 'publisher')}: announces a new key, {_text(msg, 'new_key')}"
 
 
 # --- what a node says
@@ -171,7 +172,7 @@ _TELLERS: Mapping[str, Callable[[str, Message], str]] = {
     RELAY_HEARTBEAT: _tell_relay,
     RELAY_STATE: _tell_relay_state,
     "tree.updating": _tell_updating,
-    "key.rotated": _tell_rotation,
+    ROTATED: _tell_rotation,
     "sync.started": _tell_started,
     "sync.progress": _tell_progress,
     "sync.completed": _tell_completed,

@@ -14,10 +14,16 @@ def describe_silent(answer: Mapping[str, Any]) -> list[str]:
     upstreams = answer.get("upstreams")
     found = upstreams if isinstance(upstreams, Mapping) else {}
     return [
-        f"upstream {escape(str(name))} is silent: {_describe(upstream.get('last_heard_ms'))}"
+        f"upstream {escape(str(name))} is silent: {_describe(upstream.get('last_heard_ms'))}{_list_faults(upstream)}"
         for name, upstream in found.items()
         if isinstance(upstream, Mapping) and upstream.get("state") == "silent"
     ]
+
+
+def _list_faults(upstream: Mapping[str, Any]) -> str:
+    faults = upstream.get("faults")
+    told = faults.values() if isinstance(faults, Mapping) else ()
+    return "".join(f"; {escape(fault)}" for fault in told if isinstance(fault, str))
 
 
 def _describe(heard_ms: object) -> str:

@@ -18,6 +18,7 @@ from twisted.internet.task import LoopingCall
 from pushmirror.bus.interface import Sender
 from pushmirror.core.messages import HEARTBEAT, format_heartbeat
 from pushmirror.core.model import Heartbeat
+from pushmirror.core.rotation import ROTATED
 from pushmirror.core.wire import attach, parse_object
 from pushmirror.errors import StateError
 from pushmirror.keys import PrivateKey, seal
@@ -25,6 +26,7 @@ from pushmirror.logs import Throttle
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import SentUpdate, UpdateRow
+from pushmirror.publisher.signing import Signers
 
 _log = logging.getLogger(__name__)
 
@@ -41,14 +43,17 @@ GREETING_SECONDS = 0.2
 
 
 class Announcer(Service):
-    """Sends what is announced. `wake` may be called at any time; nothing that fails stops the loops."""
+    """Sends what is announced. `wake` may be called at any time; nothing that fails stops the loops.
+
+    While two keys count, everything is sent once with each: whoever believes one of them hears it.
+    """
 
     def __init__(
         self,
         reactor: Any,
         *,
         journal: Journal,
-        key: PrivateKey,
+        keys: Signers,
         sender: Sender,
         identity: Identity,
         trees: Sequence[str],
@@ -57,7 +62,7 @@ class Announcer(Service):
     ) -> None:
         self._reactor = reactor
         self._journal = journal
-        self._key = key
+        self._keys = keys
         self._sender = sender
         self._identity = identity
         self._trees = tuple(trees)
@@ -128,7 +133,8 @@ class Announcer(Service):
 
     def _mark(self, rows: Sequence[UpdateRow]) -> None:
         """Sign updates and mark them as sent. While a full disk keeps the journal from that nothing new is sent."""
-        signed = [SentUpdate(row.position, self._key.sign(row.signed), self._key.public.line) for row in rows]
+        oldest = self._keys.valid()[0]
+        signed = [SentUpdate(row.position, oldest.sign(row.signed), oldest.public.line) for row in rows]
         if signed:
             self._journal.mark_sent(signed, sent_ms=self._clock_ms())
         self._marked.extend(zip(rows, signed, strict=True))
@@ -137,16 +143,32 @@ class Announcer(Service):
         # The topic is the one that was signed, also when the settings name another one by now.
         topic = str(parse_object(row.signed, max_bytes=MAX_SIGNED_BYTES)["topic"])
         self._sender.send(topic.encode(), attach(row.signed, sent.signature, sent.certificate))
+        for key in self._keys.valid():
+            if key.public.line != sent.certificate:
+                self._sender.send(topic.encode(), seal(row.signed, key))
         _log.info("announced %s serial %d", row.tree, row.serial)
 
     def beat(self) -> None:
         """Tell where every tree is."""
+        self.tell_rotations()
         try:
             self._send_heartbeat()
         except Exception as error:
             self._complain("heartbeat", error)
 
     def _send_heartbeat(self) -> None:
+        for key in self._keys.valid():
+            self._send_heartbeat_with(key)
+
+    def tell_rotations(self) -> None:
+        """Say that the key was exchanged, as long as that is news."""
+        try:
+            for envelope in self._keys.announcements():
+                self._sender.send(self._identity.topic(ROTATED).encode(), envelope)
+        except Exception as error:
+            self._complain("telling of the key", error)
+
+    def _send_heartbeat_with(self, key: PrivateKey) -> None:
         self.heartbeat_counter += 1
         now_ms = self._clock_ms()
         heartbeat = Heartbeat(
@@ -157,7 +179,7 @@ class Announcer(Service):
             trees={tree: self._journal.head(tree) for tree in self._trees},
         )
         signed = self._identity.compose(HEARTBEAT, format_heartbeat(heartbeat), at_ms=now_ms, counter=heartbeat.counter)
-        self._sender.send(self._identity.topic(HEARTBEAT).encode(), seal(signed, self._key))
+        self._sender.send(self._identity.topic(HEARTBEAT).encode(), seal(signed, key))
 
     def _complain(self, cause: str, error: Exception) -> None:
         suppressed = self._throttle.allow(cause)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from pushmirror.core.messages import STATE, format_state
 from pushmirror.core.model import TreeState
+from pushmirror.core.wire import attach
 from pushmirror.http.answers import ASK_AGAIN, FOR_EVER, JSON, LINES_OF_JSON, NEVER, Answer, NoContent
 from pushmirror.http.questions import (
     HeaderQuestion,
+    KeysQuestion,
     ListQuestion,
     Question,
     Refusal,
@@ -24,6 +26,7 @@ from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import UpdateRow
 from pushmirror.publisher.proofs import Proofs
 from pushmirror.publisher.reports import Reports
+from pushmirror.publisher.signing import Signers
 
 
 @dataclass
@@ -31,7 +34,7 @@ class Answers:
     """Answers questions about the trees that are published here. Raises StateError when the journal fails."""
 
     journal: Journal
-    key: PrivateKey
+    keys: Signers
     identity: Identity
     trees: Collection[str]
     reports: Reports
@@ -45,6 +48,8 @@ class Answers:
             return self.reports.take(body) or NoContent()
         if isinstance(question, HeaderQuestion):
             return self.proofs.take(body) or NoContent()
+        if isinstance(question, KeysQuestion):
+            return self._answer_keys(question)
         if question.tree not in self.trees:
             return Refusal(404, "no such tree is published here")
         if isinstance(question, UpdatesQuestion):
@@ -57,11 +62,11 @@ class Answers:
         if not self.journal.keeps(question.tree, question.epoch, question.after):
             return Refusal(410, f"these updates are not kept; ask for /v1/trees/{question.tree}?nonce=... instead")
         rows = self.journal.updates_after(question.tree, question.after, question.limit)
-        return Answer(LINES_OF_JSON, ASK_AGAIN, self._lines(rows))
+        return Answer(LINES_OF_JSON, ASK_AGAIN, self._lines(rows, self.keys.choose(question.keys)))
 
-    def _lines(self, rows: Iterator[UpdateRow]) -> Iterator[bytes]:
+    def _lines(self, rows: Iterator[UpdateRow], key: PrivateKey) -> Iterator[bytes]:
         for row in rows:
-            yield b'{"update":' + row.envelope() + b',"list":'
+            yield b'{"update":' + _sign_anew(row, key) + b',"list":'
             if row.list_digest is None or row.inline:
                 yield b"null}\n"
             else:
@@ -84,5 +89,17 @@ class Answers:
             nonce=question.nonce,
         )
         signed = self.identity.compose(STATE, format_state(state), at_ms=self.clock_ms(), counter=self._states)
-        body = seal(signed, self.key)
+        body = seal(signed, self.keys.choose(question.keys))
         return Answer(JSON, NEVER, iter((body,)), len(body))
+
+    def _answer_keys(self, question: KeysQuestion) -> Answer | Refusal:
+        if question.publisher != self.identity.name:
+            return Refusal(404, "this is another publisher")
+        return Answer(LINES_OF_JSON, ASK_AGAIN, (envelope + b"\n" for envelope in self.keys.rotations()))
+
+
+def _sign_anew(row: UpdateRow, key: PrivateKey) -> bytes:
+    """Return an update as it travels, signed with `key`: who was away while keys were exchanged knows no other."""
+    if row.certificate == key.public.line:
+        return row.envelope()
+    return attach(row.signed, key.sign(row.signed), key.public.line)

@@ -11,10 +11,11 @@ from pushmirror.core.rate import TokenBucket
 from pushmirror.core.wire import Envelope, digest, open_envelope
 from pushmirror.errors import BadSignature, MalformedMessage
 from pushmirror.http.questions import Refusal
-from pushmirror.keys import PublicKey, verify_envelope
+from pushmirror.keys import verify_envelope
 from pushmirror.logs import Throttle
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
+from pushmirror.publisher.signing import Signers
 
 _log = logging.getLogger(__name__)
 
@@ -31,13 +32,13 @@ class Proofs:
         self,
         *,
         journal: Journal,
-        key: PublicKey,
+        keys: Signers,
         identity: Identity,
         clock_ms: Callable[[], int],
         renewed: Callable[[], None],
     ) -> None:
         self._journal = journal
-        self._key = key
+        self._keys = keys
         self._identity = identity
         self._clock_ms = clock_ms
         self._renewed = renewed
@@ -55,7 +56,7 @@ class Proofs:
             self._check_address(envelope)
             if not self._signatures.take(self._clock_ms() / 1000):
                 return Refusal(429, "too many headers are being shown; try again in a few seconds")
-            verify_envelope(envelope, [self._key])
+            verify_envelope(envelope, [key.public for key in self._keys.valid()])
             update = parse_update(envelope.msg)
         except MalformedMessage as error:
             return self._refuse(error)

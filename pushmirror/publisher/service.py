@@ -8,13 +8,14 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from pushmirror.bus.zeromq import ZeroMQSender
+from pushmirror.bus.encryption import make_server_curve
+from pushmirror.bus.sender import ZeroMQSender
 from pushmirror.control.server import ControlServer
 from pushmirror.core.addresses import parse_network
 from pushmirror.http.certificate import Certificate
+from pushmirror.http.door import Door
 from pushmirror.http.listening import HttpService
 from pushmirror.http.service import make_http_service
-from pushmirror.keys import load_private_key
 from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.announcer import Announcer
 from pushmirror.publisher.answers import Answers
@@ -22,11 +23,13 @@ from pushmirror.publisher.detect.run_announcer import RunAnnouncer
 from pushmirror.publisher.detect.service import make_detection
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import JOURNAL_NAME, Journal, read_clock_ms
+from pushmirror.publisher.key_refresh import KeyRefresh
 from pushmirror.publisher.lock import DaemonLock
 from pushmirror.publisher.proofs import Proofs
 from pushmirror.publisher.pruning import Pruner
 from pushmirror.publisher.recovery import recover
 from pushmirror.publisher.reports import Reports
+from pushmirror.publisher.signing import SigningKeys
 from pushmirror.publisher.status import compose_status
 from pushmirror.settings.publisher import PublisherSettings
 
@@ -66,7 +69,7 @@ def make_service(settings: PublisherSettings, reactor: Any) -> MultiService:
 def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack) -> tuple[Any, ...]:
     """Return what runs, in the order in which it is started: whoever asks finds all of it there."""
     identity = Identity(settings.name, settings.bus.topic_prefix, settings.bus.environment)
-    key = load_private_key(settings.key)
+    keys = SigningKeys(settings.key, settings.state_dir, read_clock_ms)
     nodes = AuthorizedNodes(settings.authorized_nodes)
     resources.callback(DaemonLock(settings.state_dir).release)
     recover(settings.state_dir / JOURNAL_NAME, clock_ms=read_clock_ms)
@@ -79,16 +82,18 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
     def beat() -> None:
         announcer.beat()
 
-    sender = ZeroMQSender(reactor, settings.bus.publish, subscribed=greet)
+    listed = nodes if settings.private else None
+    curve = make_server_curve(settings.bus.curve, listed)
+    sender = ZeroMQSender(reactor, settings.bus.publish, subscribed=greet, curve=curve)
     resources.callback(sender.close)
     trees = tuple(settings.trees)
     reports = Reports(nodes=nodes, identity=identity, trees=trees, sender=sender, clock_ms=read_clock_ms)
-    proofs = Proofs(journal=journal, key=key.public, identity=identity, clock_ms=read_clock_ms, renewed=beat)
-    answers = Answers(journal, key, identity, trees, reports, proofs, read_clock_ms)
+    proofs = Proofs(journal=journal, keys=keys, identity=identity, clock_ms=read_clock_ms, renewed=beat)
+    answers = Answers(journal, keys, identity, trees, reports, proofs, read_clock_ms)
     announcer = Announcer(
         reactor,
         journal=journal,
-        key=key,
+        keys=keys,
         sender=sender,
         identity=identity,
         trees=trees,
@@ -98,12 +103,13 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
     run_announcer = RunAnnouncer(
         reactor,
         state_dir=settings.state_dir,
-        key=key,
+        keys=keys,
         sender=sender,
         identity=identity,
         trees=trees,
         clock_ms=read_clock_ms,
     )
+    key_refresh = KeyRefresh(reactor, keys, changed=announcer.beat)
     detection = make_detection(reactor, settings, identity, announced=announcer.wake, clock_ms=read_clock_ms)
 
     def tell_status(request: dict[str, Any]) -> dict[str, Any]:
@@ -111,22 +117,25 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
         told = compose_status(
             settings, journal, reports, endpoint=sender.endpoint, heartbeat=counter, now_ms=read_clock_ms()
         )
-        return told | {"detection": detection.describe()}
+        return told | {"detection": detection.describe(), "keys": keys.show(), "bus": sender.show()}
 
     def wake(request: dict[str, Any]) -> dict[str, Any]:
+        key_refresh.look()
         announcer.wake()
         run_announcer.look()
         return {}
 
     pruner = Pruner(reactor, journal, settings.history.retention, read_clock_ms)
     control = ControlServer(reactor, settings.control, {"wake": wake, "status": tell_status})
-    history = _make_history(settings, reactor, answers)
-    return history, control, announcer, run_announcer, detection, pruner
+    door = None if listed is None else Door(settings.name, listed, reactor.seconds)
+    history = _make_history(settings, reactor, answers, door)
+    return history, control, announcer, key_refresh, run_announcer, detection, pruner
 
 
-def _make_history(settings: PublisherSettings, reactor: Any, answers: Answers) -> HttpService:
+def _make_history(settings: PublisherSettings, reactor: Any, answers: Answers, door: Door | None) -> HttpService:
     certificate = None
     if settings.service_certificate is not None and settings.service_key is not None:
         certificate = Certificate(settings.service_certificate, settings.service_key, reactor.seconds)
     proxies = tuple(map(parse_network, settings.trusted_proxies))
-    return make_http_service(reactor, settings.service, answers, settings.service_limits.limits, proxies, certificate)
+    limits = settings.service_limits.limits
+    return make_http_service(reactor, settings.service, answers, limits, proxies, certificate, door)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pushmirror.core.paths import STAGING_NAME
+from pushmirror.settings.access_checks import check_access
 from pushmirror.settings.common import PLAIN_PROFILE
 from pushmirror.settings.document import Document, KeyPath, format_key
 from pushmirror.settings.https_checks import check_https
@@ -20,14 +21,22 @@ Problem = tuple[KeyPath, str]
 
 PUBLISHER_FILES: tuple[KeyPath, ...] = (
     *(("state_dir",), ("key",), ("authorized_nodes",), ("control",)),
-    *(("service_certificate",), ("service_key",)),
+    *(("service_certificate",), ("service_key",), ("bus", "curve")),
 )
-SUBSCRIBER_FILES: tuple[KeyPath, ...] = (("state_dir",), ("key",), ("control",), ("relay", "authorized_nodes"))
+SUBSCRIBER_FILES: tuple[KeyPath, ...] = (
+    *(("state_dir",), ("key",), ("control",), ("curve",)),
+    *(("relay", "authorized_nodes"), ("relay", "curve")),
+)
 
 
 def cross_check_publisher(document: Document) -> list[Problem]:
     """Return what does not go together in a publisher's file."""
-    return [*_check_overlaps(document), *_check_own_files(document, PUBLISHER_FILES), *check_https(document)]
+    return [
+        *_check_overlaps(document),
+        *_check_own_files(document, PUBLISHER_FILES),
+        *check_https(document),
+        *check_access(document, (), ("bus", "curve")),
+    ]
 
 
 def cross_check_subscriber(document: Document) -> list[Problem]:
@@ -38,6 +47,7 @@ def cross_check_subscriber(document: Document) -> list[Problem]:
         *_check_upstreams(document),
         *check_sources(document),
         *check_relays(document),
+        *check_access(document, ("relay",), ("relay", "curve")),
         *_check_staging(document),
         *_check_filters(document),
         *_check_profiles(document),

@@ -10,8 +10,9 @@ import pwd
 import stat
 from pathlib import Path
 
+from pushmirror.curve import read_curve_nodes
 from pushmirror.errors import KeyFileError
-from pushmirror.keys import load_private_key, parse_public_line, read_authorized_nodes
+from pushmirror.keys import PublicKey, load_private_key, parse_public_line, read_authorized_nodes
 
 _OTHERS = 0o007
 _GROUP_AND_OTHERS = 0o077
@@ -46,9 +47,17 @@ def look_at_private_key(path: Path) -> str | None:
         public = parse_public_line(_read_public(path))
     except (KeyFileError, ValueError) as error:
         return str(error)
-    if public != private.public:
+    if public != private.public and not _is_coming(path, public):
         return f"{path}.pub is not the public half of this key: make it anew with ssh-keygen -y -f {path}"
     return None
+
+
+def _is_coming(path: Path, public: PublicKey) -> bool:
+    """Tell whether `public` belongs to the key that `rotate-key` was putting in the place of this one."""
+    try:
+        return load_private_key(path.with_name(f"{path.name}.next")).public == public
+    except KeyFileError:
+        return False
 
 
 def look_at_secret(path: Path) -> str | None:
@@ -66,11 +75,13 @@ def look_at_nodes(path: Path) -> tuple[str, ...]:
     status = _look_at_file(path, "create it (it may be empty), or remove the key")
     if isinstance(status, str):
         return (status,)
-    try:
-        read_authorized_nodes(path)
-    except KeyFileError as error:
-        return tuple(str(error).splitlines())
-    return ()
+    problems: list[str] = []
+    for read in (read_authorized_nodes, read_curve_nodes):
+        try:
+            read(path)
+        except KeyFileError as error:
+            problems += str(error).splitlines()
+    return tuple(dict.fromkeys(problems))
 
 
 def look_at_staging(staging: Path, tree: Path) -> str | None:

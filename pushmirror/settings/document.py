@@ -176,7 +176,7 @@ class _Builder:
             return self._scalars.construct_object(node)
         except ConstructorError:
             self._add_fault(node, path, f"the tag {shorten(node.tag)} is not taken here")
-        except (ValueError, OverflowError, KeyError, IndexError):
+        except (ValueError, OverflowError, KeyError, IndexError, AttributeError):  # PyYAML's own slips among them
             self._add_fault(node, path, f"{shorten(node.value)} cannot be read: if it is text, put it into quotes")
         return None
 

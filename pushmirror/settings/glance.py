@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 
 from pushmirror.core.patterns import parse_pattern
 from pushmirror.core.profiles import PLAIN, PROFILES
+from pushmirror.core.rotation import MAX_OVERLAP_MS
 from pushmirror.settings.document import Document, KeyPath, read_document
 from pushmirror.settings.names import check_environment, check_name, check_topic_prefix
 from pushmirror.settings.paths import check_absolute, check_socket_path, check_tree_path
 from pushmirror.settings.roles import PUBLISHER, SUBSCRIBER, find_role
+from pushmirror.settings.units import parse_duration_ms
 
 if TYPE_CHECKING:
     from pushmirror.settings.publisher import PublisherTree
     from pushmirror.settings.subscriber import SubscriberTree
 
 _MAX_CLIENTS = 100_000
+DEFAULT_KEY_OVERLAP_MS = parse_duration_ms("14d")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Glance:
     environment: str | None
     trees: Mapping[str, GlanceTree]
     rsyncd_conf: Path | None = None
+    key: Path | None = None
+    key_overlap_ms: int = DEFAULT_KEY_OVERLAP_MS
 
 
 def glance(path: Path) -> Glance:
@@ -78,7 +83,18 @@ def _glance_at(document: Document) -> Glance:
         environment=check_environment(_text(document, ("bus", "environment"))) if speaks else None,
         trees=MappingProxyType(trees),
         rsyncd_conf=check_absolute(_text(document, ("rsyncd_conf",))) if "rsyncd_conf" in document.data else None,
+        key=check_absolute(_text(document, ("key",))),
+        key_overlap_ms=_glance_at_overlap(document),
     )
+
+
+def _glance_at_overlap(document: Document) -> int:
+    if "key_overlap" not in document.data:
+        return DEFAULT_KEY_OVERLAP_MS
+    overlap_ms = parse_duration_ms(_text(document, ("key_overlap",)))
+    if overlap_ms > MAX_OVERLAP_MS:
+        raise ValueError("key_overlap is too long")
+    return overlap_ms
 
 
 def _glance_at_tree(document: Document, name: str) -> GlanceTree:
@@ -141,6 +157,8 @@ def _glance_by_model(path: Path) -> Glance:
         environment=None if bus is None else bus.environment,
         trees=MappingProxyType({name: _shorten(tree) for name, tree in settings.trees.items()}),
         rsyncd_conf=settings.rsyncd_conf if isinstance(settings, PublisherSettings) else None,
+        key=settings.key,
+        key_overlap_ms=settings.key_overlap_ms if isinstance(settings, PublisherSettings) else DEFAULT_KEY_OVERLAP_MS,
     )
 
 

@@ -6,10 +6,11 @@ The plain data is read and not the model, so that a file with other faults is to
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pushmirror.errors import Fault
+from pushmirror.settings.access_checks import look_at_curve
 from pushmirror.settings.cross import Problem, describe_overlaps, password_keys, path_at, tree_paths
 from pushmirror.settings.disk import (
     look_at_folder,
@@ -20,6 +21,7 @@ from pushmirror.settings.disk import (
 )
 from pushmirror.settings.document import Document, KeyPath
 from pushmirror.settings.https_checks import look_at_authorities, look_at_https
+from pushmirror.settings.mounts import find_place, read_mounts
 
 _STATE_ADVICE = "create it for the daemon's user (as a systemd service it is made by StateDirectory=)"
 _TREE_ADVICE = "create it or mount it, for the daemon's user"
@@ -41,6 +43,7 @@ def _inspect_publisher(document: Document) -> Iterator[tuple[KeyPath, str | None
     if nodes is not None:
         for problem in look_at_nodes(nodes):
             yield ("authorized_nodes",), problem
+    yield from _inspect_curve(document, ("bus", "curve"))
     yield from look_at_https(path_at(document, ("service_certificate",)), path_at(document, ("service_key",)))
     yield from _inspect_trees(document, writable=False)
 
@@ -52,6 +55,8 @@ def _inspect_subscriber(document: Document) -> Iterator[tuple[KeyPath, str | Non
         authorities = path_at(document, ("upstreams", name, "service_ca"))
         if authorities is not None:
             yield from look_at_authorities(("upstreams", name, "service_ca"), authorities)
+    yield from _inspect_curve(document, ("curve",))
+    yield from _inspect_curve(document, ("relay", "curve"))
     nodes = path_at(document, ("relay", "authorized_nodes"))
     if nodes is not None:
         for problem in look_at_nodes(nodes):
@@ -75,6 +80,12 @@ def _inspect_daemon(document: Document) -> Iterator[tuple[KeyPath, str | None]]:
         yield ("key",), look_at_private_key(key)
 
 
+def _inspect_curve(document: Document, key: KeyPath) -> Iterator[tuple[KeyPath, str | None]]:
+    path = path_at(document, key)
+    if path is not None:
+        yield key, look_at_curve(path)
+
+
 def _inspect_trees(document: Document, *, writable: bool) -> Iterator[tuple[KeyPath, str | None]]:
     for name, path in tree_paths(document).items():
         yield ("trees", name, "path"), look_at_folder(path, writable=writable, advice=_TREE_ADVICE)
@@ -82,11 +93,18 @@ def _inspect_trees(document: Document, *, writable: bool) -> Iterator[tuple[KeyP
 
 
 def _find_hidden_overlaps(document: Document) -> Iterator[Problem]:
-    """Yield overlaps that only symbolic links make; the others are seen without the disk."""
-    visible = {key for key, _ in describe_overlaps(document, lambda path: path)}
-    for key, message in describe_overlaps(document, lambda path: Path(os.path.realpath(path))):
-        if key not in visible:
-            yield key, f"{message} (a symbolic link leads there)"
+    """Yield overlaps that only symbolic links or mounts make; the others are seen without the disk."""
+    told = {key for key, _ in describe_overlaps(document, lambda path: path)}
+    mounts = read_mounts()
+    hidden: dict[str, Callable[[Path], Path]] = {
+        "a symbolic link": lambda path: Path(os.path.realpath(path)),
+        "a mount": lambda path: find_place(path, mounts),
+    }
+    for what, place_of in hidden.items():
+        found = [(key, message) for key, message in describe_overlaps(document, place_of) if key not in told]
+        told.update(key for key, _ in found)
+        for key, message in found:
+            yield key, f"{message} ({what} leads there)"
 
 
 def _to_faults(document: Document, problems: Iterator[tuple[KeyPath, str | None]]) -> tuple[Fault, ...]:

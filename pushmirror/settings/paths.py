@@ -10,6 +10,8 @@ from pushmirror.settings.names import shorten
 # sockaddr_un has room for 108 bytes, one of which ends the text.
 MAX_SOCKET_PATH_BYTES = 107
 MAX_PATH_BYTES = 4095
+# What Linux takes (4,095 bytes), less the longest path that a message may name, and our own folders in between.
+MAX_TREE_PATH_BYTES = 960
 
 
 def check_absolute(text: str) -> Path:
@@ -30,6 +32,11 @@ def check_tree_path(text: str) -> Path:
     path = check_absolute(text)
     if path == Path("/"):
         raise ValueError("'/' is the whole machine: name the folder that holds the tree")
+    if len(str(path).encode("utf-8", "surrogatepass")) > MAX_TREE_PATH_BYTES:
+        raise ValueError(
+            f"{shorten(text)} is longer than {MAX_TREE_PATH_BYTES} bytes, so that not all paths of a tree would find "
+            "room behind it: choose a shorter path"
+        )
     return path
 
 

@@ -49,6 +49,10 @@ class Bus(SettingsModel):
     )
     topic_prefix: TopicPrefix = Field(description="the beginning of every topic, such as org.example")
     environment: Environment = Field(description="the part of every topic after the prefix, such as prod")
+    curve: AbsolutePath | None = Field(
+        default=None,
+        description="the secret key by which the bus is encrypted, from pushmirror keygen --curve; absent: it is not",
+    )
 
 
 class Watch(SettingsModel):
@@ -116,6 +120,9 @@ class PublisherSettings(SettingsModel):
     name: NodeName = Field(description="the name of this publisher, as subscribers write it under upstreams")
     state_dir: AbsolutePath = Field(description="the folder of the journal; only this publisher may use it")
     key: AbsolutePath = Field(description="the private key, made by pushmirror keygen; the public one lies beside it")
+    key_overlap_ms: Annotated[int, duration_between("0s", "366d")] = duration_field(
+        "key_overlap", "14d", "how long the old key counts beside the new one after pushmirror rotate-key"
+    )
     bus: Bus = Field(description="the message bus")
     service: HttpsService = Field(
         description="where the HTTP service for history and reports listens: http://ADDRESS:PORT, https://ADDRESS:PORT"
@@ -137,6 +144,9 @@ class PublisherSettings(SettingsModel):
     authorized_nodes: AbsolutePath | None = Field(
         default=None,
         description="the file of the nodes whose reports count, a key and a node name a line; absent: none counts",
+    )
+    private: bool = Field(
+        default=False, description="whether the bus and the service answer the authorized nodes alone"
     )
     control: SocketPath = Field(description="the UNIX socket by which commands reach the daemon")
     allow_root: bool = Field(default=False, description="whether the daemon may run as root")

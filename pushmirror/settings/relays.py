@@ -22,6 +22,7 @@ from pushmirror.settings.common import (
     size_between,
     size_field,
 )
+from pushmirror.settings.encryption import PublicCurveKey
 from pushmirror.settings.public_keys import PublicLines, read_public_lines
 from pushmirror.settings.serving import Proxies, ServiceLimits
 
@@ -36,6 +37,9 @@ class UpstreamRelay(SettingsModel):
 
     publish: RemoteEndpoint = Field(description="the relay's ZeroMQ PUB socket: tcp://HOST:PORT")
     service: RemoteService = Field(description="the relay's HTTP service: http://HOST:PORT or https://HOST/PATH")
+    curve: PublicCurveKey | None = Field(
+        default=None, description="the public CURVE key of the relay's bus; absent: its bus is not encrypted"
+    )
     keys: PublicLines = Field(
         description="the public keys of the relay, each one line as in its key file with .pub: what it says of itself "
         "is believed; updates are believed by the publisher's keys alone"
@@ -77,6 +81,14 @@ class Relay(SettingsModel):
     authorized_nodes: AbsolutePath | None = Field(
         default=None,
         description="the file of the nodes below whose reports are handed on to the publisher; absent: none is",
+    )
+    curve: AbsolutePath | None = Field(
+        default=None,
+        description="the secret key by which the relay's bus is encrypted, made by pushmirror keygen --curve; absent: "
+        "it is not",
+    )
+    private: bool = Field(
+        default=False, description="whether the relay's bus and service answer its authorized nodes alone"
     )
     heartbeat_ms: Annotated[int, duration_between("1s", "1h")] = duration_field(
         "heartbeat", "30s", "how often the relay says that it is alive, and what it has applied"

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validat
 from pydantic_core import CoreSchema
 
 from pushmirror.core.filters import Rules
+from pushmirror.core.leaps import LeapBounds
 from pushmirror.core.paths import STAGING_NAME, TreePath, trust
 from pushmirror.core.patterns import parse_pattern
 from pushmirror.core.profiles import PROFILES, Profile, make_profile
@@ -37,6 +38,7 @@ from pushmirror.settings.common import (
     size_field,
     text_parsed_by,
 )
+from pushmirror.settings.encryption import PublicCurveKey
 from pushmirror.settings.names import PROGRAM_PATTERN, check_program, shorten
 from pushmirror.settings.paths import check_absolute
 from pushmirror.settings.public_keys import PublicLines, read_public_lines
@@ -76,6 +78,9 @@ class Upstream(SettingsModel):
         default_factory=lambda: MappingProxyType({}),
         description="mirrors of the publisher that hand its updates on, by node name",
     )
+    curve: PublicCurveKey | None = Field(
+        default=None, description="the public CURVE key of the publisher's bus; absent: its bus is not encrypted"
+    )
     service_ca: AbsolutePath | None = Field(
         default=None,
         description="for https: the file of the authorities that are believed, also for relays; absent: the system's",
@@ -85,11 +90,29 @@ class Upstream(SettingsModel):
     keys: PublicLines = Field(
         description="the public keys that are believed, each one line as in the publisher's key file with .pub"
     )
+    accept_rotation: bool = Field(
+        default=False,
+        description="whether a new key is believed that the publisher announces, signed with one that is believed",
+    )
+    max_serial_jump: Annotated[int, Field(ge=1, le=10**15)] = Field(
+        default=100_000,
+        description="a serial that is further above what was heard, and that the service does not confirm, is held",
+    )
+    max_epoch_ahead_ms: Annotated[int, duration_between("0s", "3650d")] = duration_field(
+        "max_epoch_ahead",
+        "1d",
+        "a new epoch that begins later than this from now, and that the service does not confirm, is held",
+    )
 
     @property
     def public_keys(self) -> tuple[PublicKey, ...]:
         """The keys that are believed, read."""
         return read_public_lines(self.keys)
+
+    @property
+    def leap_bounds(self) -> LeapBounds:
+        """What has to be confirmed before it is believed."""
+        return LeapBounds(self.max_serial_jump, self.max_epoch_ahead_ms)
 
 
 class DeleteBudget(SettingsModel):
@@ -147,6 +170,10 @@ class SubscriberTree(SettingsModel):
         "mirrors with a marker",
     )
     path: TreeFolder = Field(description="the folder of the mirror on this machine")
+    keys: PublicLines | None = Field(
+        default=None,
+        description="the public keys that are believed about this tree, and no others; absent: those of its upstream",
+    )
     profile: ProfileName = Field(
         default=PLAIN_PROFILE,
         description="the repository format: plain, rpm, deb, arch or apk; with metadata or last, leave it out",
@@ -175,6 +202,9 @@ class SubscriberTree(SettingsModel):
         default=None,
         description="deletions wait this long after everything else; absent: 0s for plain, 10m where there is metadata",
     )
+    min_free_bytes: Annotated[int, size_between("0B", "1000TB")] = size_field(
+        "min_free", "0B", "no job begins that would leave less than this free on the disk of the mirror"
+    )
     include: PathPatterns = Field(
         default=(), description="patterns of paths to mirror in spite of exclude, as rsync reads --include"
     )
@@ -199,14 +229,26 @@ class SubscriberTree(SettingsModel):
     no_progress_ms: Annotated[int, duration_between("1s", "7d")] = duration_field(
         "no_progress", "30m", "a job is ended when it brought nothing and said nothing for this long"
     )
+    least_rate_bytes_per_second: Annotated[int, size_between("0B", "1GB")] = size_field(
+        "least_rate", "100B", "a job is ended when, over a whole no_progress, it moved less than this per second"
+    )
     list_job_limit_ms: Annotated[int, duration_between("1s", "30d")] = duration_field(
         "list_job_limit",
         "6h",
-        "a job over a change list is ended after this time; a full sync may take as long as it needs",
+        "a job over a change list is ended after this time, and any job when the upstream's file list is not there "
+        "by then; a full sync may take as long as it needs",
     )
     output_limit_bytes: Annotated[int, size_between("1MB", "1TB")] = size_field(
-        "output_limit", "2GB", "a job is ended when its rsync printed more than this"
+        "output_limit", "2GB", "a job is ended when its rsync printed more than this, or the file list is larger"
     )
+    memory_limit_bytes: Annotated[int, size_between("10MB", "1TB")] = size_field(
+        "memory_limit", "2GB", "a job is ended when one of its rsync processes takes more memory than this"
+    )
+
+    @property
+    def public_keys(self) -> tuple[PublicKey, ...] | None:
+        """The keys that are believed about this tree, read; None: those of its upstream."""
+        return None if self.keys is None else read_public_lines(self.keys)
 
     @property
     def all_sources(self) -> tuple[TreeSource, ...]:
@@ -245,9 +287,18 @@ class SubscriberSettings(SettingsModel):
     state_dir: AbsolutePath = Field(description="the folder of the ledger; only this subscriber may use it")
     key: AbsolutePath = Field(description="the private key, made by pushmirror keygen; the public one lies beside it")
     control: SocketPath = Field(description="the UNIX socket by which commands reach the daemon")
+    curve: AbsolutePath | None = Field(
+        default=None,
+        description="the secret key by which a private bus knows this node, made by pushmirror keygen --curve; absent: "
+        "a new one at each start",
+    )
     allow_root: bool = Field(default=False, description="whether the daemon may run as root")
     rsync: Annotated[str, text_parsed_by(_check_rsync, f"({PROGRAM_PATTERN}|/.+)")] = Field(
         default="rsync", description="the rsync program: its name or its absolute path"
+    )
+    confine_rsync: bool = Field(
+        default=True,
+        description="whether the kernel, if it can, lets rsync write in the folders of its tree only",
     )
     max_jobs: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=4, description="how many trees are synced at the same time"

@@ -10,11 +10,13 @@ from typing import Any, Protocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
+from pushmirror.core.leaps import Leap, LeapBounds, confirms, find_leap
+from pushmirror.core.messages import epoch_order
 from pushmirror.core.model import Head, TreeState
 from pushmirror.core.tracking import Verdict, judge_head, judge_state, shows_fork
 from pushmirror.errors import MalformedMessage, ServiceError, StateError
 from pushmirror.logs import Throttle
-from pushmirror.subscriber.history_page import Forked, HistoryPage
+from pushmirror.subscriber.history_page import Forked, HistoryPage, Leapt
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.recorder import Recorder
 from pushmirror.subscriber.records import HeardUpdate
@@ -67,14 +69,20 @@ class CatchingUp:
         ledger: Ledger,
         recorder: Recorder,
         client: Service,
+        clock_ms: Callable[[], int],
         steady_ms: Callable[[], int],
+        bounds: LeapBounds,
     ) -> None:
         self._reactor = reactor
         self._tree = tree
         self._ledger = ledger
         self._recorder = recorder
         self._client = client
+        self._clock_ms = clock_ms
         self._steady_ms = steady_ms
+        self._bounds = bounds
+        self._confirmed: Head | None = None
+        self._failed = False
         self._throttle = Throttle(steady_ms)
         self._aim: _Aim | None = None
         self._under_way: Deferred[None] | None = None
@@ -90,11 +98,22 @@ class CatchingUp:
                 self._aim.wanted, self._aim.at_ms = wanted, at_ms
             return
         self._aim = _Aim(wanted, at_ms, doubt)
+        self._confirmed, self._failed = None, False
         self._since_ms, self._progress_ms = self._steady_ms(), None
         under_way = Deferred.fromCoroutine(self._ask_until_done(self._aim))
         if not under_way.called:
             self._under_way = under_way
         under_way.addBoth(self._finish)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether somebody is being asked."""
+        return self._aim is not None
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether somebody is being asked, and nobody has failed to answer yet."""
+        return self._aim is not None and not self._failed
 
     def hold_left_ms(self) -> int | None:
         """Return how long a list job should wait for the rest of what is being fetched; None when it need not."""
@@ -135,6 +154,10 @@ class CatchingUp:
                 if self._stopped:
                     return
                 log.warning("tree %s: the service of its upstream is of no help: %s", self._tree, error)
+                self._failed = True
+                self._hold_leap(aim)
+            if self._ledger.head(self._tree) is None:
+                self._give_up(aim)  # a first sync waits for whoever answers at once, and for nobody else
             if self._ledger.head(self._tree) != head:
                 tries_left = len(_RETRY_DELAYS_S)  # it is of some help, slow as it may be
             if not tries_left:
@@ -148,8 +171,23 @@ class CatchingUp:
         lost = (Verdict.NEW_EPOCH, Verdict.GAP, Verdict.FORK)
         if aim.wanted is None or self._client.expects(self._tree, aim.wanted):
             return
-        if judge_head(self._ledger.head(self._tree), aim.wanted) in lost:
+        if self._ledger.is_over(self._tree, aim.wanted):
+            log.warning(
+                "tree %s: serial %d of epoch %s is not believed: that journal is over, as far as is known, and nobody"
+                " confirms it", self._tree, aim.wanted.serial, aim.wanted.epoch,
+            )  # fmt: skip
+        elif judge_head(self._ledger.head(self._tree), aim.wanted) in lost and not self._hold_leap(aim):
             self._recorder.start_over(self._tree, aim.wanted, aim.at_ms)
+
+    def _hold_leap(self, aim: _Aim) -> bool:
+        """Hold what is wanted for the operator, if it is too far away to be believed unconfirmed. Returns whether it
+        is."""
+        head, now_ms = self._ledger.head(self._tree), self._clock_ms()
+        reason = None if aim.wanted is None else find_leap(head, aim.wanted, self._bounds, now_ms)
+        if aim.wanted is None or reason is None or self._ledger.is_over(self._tree, aim.wanted):
+            return False
+        self._recorder.hold_leap(self._tree, Leap(aim.wanted, aim.at_ms, now_ms, reason))
+        return True
 
     async def _ask(self, aim: _Aim, *, last: bool) -> bool:
         """Fetch what was missed, or learn that it is not to be had. Returns whether all that was wanted is known."""
@@ -158,12 +196,16 @@ class CatchingUp:
             complete = await self._fetch()
         except Forked:
             forked = True
+        except Leapt as leap:
+            log.info("tree %s: %s: the publisher is asked whether it is there", self._tree, leap)
         if complete and not aim.doubt and (aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted)):
             return True
+        wanted = aim.wanted  # what is told from here on may be newer than the answer
         state = await self._client.state(self._tree)
         if forked or shows_fork(self._ledger.head(self._tree), state.head):
             state = await self._prove_fork(state)
         aim.doubt = False
+        self._note(state, wanted)
         verdict = judge_state(self._ledger.head(self._tree), state)
         if not last and self._origin_may_know_more(state, verdict):
             raise ServiceError("only a relay answers, and it does not know the way from what was heard")
@@ -172,6 +214,15 @@ class CatchingUp:
             return not self._client.has_more(self._tree, state.head) or await self._fetch()
         covered = aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted)
         return verdict is not Verdict.GAP and (state.of_origin or covered)
+
+    def _note(self, state: TreeState, wanted: Head | None) -> None:
+        """Take note of what a fresh word settles besides: jumps that it tells, and journals that it does not."""
+        self._confirmed = state.head
+        leap = self._ledger.leap(self._tree)
+        if leap is not None and (state.of_origin or confirms(state.head, leap.head)):
+            self._recorder.settle_leap(self._tree)
+        if state.of_origin and wanted is not None and epoch_order(wanted.epoch) > epoch_order(state.head.epoch):
+            self._ledger.note_over(self._tree, wanted.epoch)
 
     def _origin_may_know_more(self, state: TreeState, verdict: Verdict) -> bool:
         """Whether a full sync on a relay's word may be spared: the publisher itself may answer in a moment."""
@@ -207,7 +258,7 @@ class CatchingUp:
 
     async def _fetch_page(self, head: Head) -> int:
         """Record a page of the updates after `head`; what came before an error is good. Returns how many came."""
-        page = HistoryPage(self._tree, head, self._ledger, self._recorder)
+        page = HistoryPage(self._tree, head, self._ledger, self._recorder, self._is_too_far)
 
         def take(fetched: HeardUpdate) -> None:
             page.take(fetched)
@@ -217,6 +268,11 @@ class CatchingUp:
             return await self._client.updates(self._tree, head.epoch, head.serial, take)
         finally:
             page.commit()
+
+    def _is_too_far(self, heard: Head, told: Head) -> bool:
+        """Tell whether `told` is too far from what was `heard` to follow on it, and no fresh word has confirmed it."""
+        leap = find_leap(heard, told, self._bounds, self._clock_ms())
+        return leap is not None and not confirms(self._confirmed, told)
 
 
 def _covers(head: Head | None, wanted: Head) -> bool:

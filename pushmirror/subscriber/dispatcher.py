@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,11 +31,13 @@ from pushmirror.subscriber.records import JobRecord, TreeRecord
 from pushmirror.subscriber.runner import Runner
 from pushmirror.subscriber.runs import JobStopped
 from pushmirror.subscriber.sources import RelayHeads, TreeSources, no_relay
+from pushmirror.subscriber.space import LOOK_EVERY_MS, Space
 
 log = logging.getLogger(__name__)
 
 _LONGEST_SLEEP_S = 60.0
 """The clock of the wall may jump; nobody waits longer than this to look at it again."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _MISSING_RETRY = 3
 """What is missing upstream is asked for again after the delay of a third failure."""
 
@@ -75,6 +78,7 @@ class Dispatcher:
         self._busy_until_ms = busy_until_ms
         self._catching_up_until_ms = catching_up_until_ms
         self._share = share
+        self._space = Space(trees, clock_ms, random)
         self._sources = {name: TreeSources(parts, relay_head, clock_ms, random) for name, parts in trees.items()}
         self._running: dict[str, Deferred[None]] = {}
         self._jobs: dict[str, Job] = {}
@@ -103,11 +107,13 @@ class Dispatcher:
 
     def _start_due(self) -> None:
         now_ms = self._clock_ms()
+        self._space.look()
         records = self._ledger.trees()
         needs = [self.needs(records[name]) for name in self._trees]
         choice = choose(needs, now_ms, self._max_jobs - len(self._running))
-        sleep_ms = _LONGEST_SLEEP_S * 1000 if choice.wake_at_ms is None else choice.wake_at_ms - now_ms
-        self._look_in(min(_LONGEST_SLEEP_S, max(0.001, sleep_ms / 1000)))
+        longest_ms = LOOK_EVERY_MS if self._space.waiting else _LONGEST_SLEEP_S * 1000
+        sleep_ms = longest_ms if choice.wake_at_ms is None else min(longest_ms, choice.wake_at_ms - now_ms)
+        self._look_in(max(0.001, sleep_ms / 1000))
         for due in choice.start:  # a job that ends at once has its poke heard, because it comes after this
             self._start(due)
 
@@ -131,6 +137,7 @@ class Dispatcher:
             catching_up_until_ms=self._catching_up_until_ms(record.tree),
             upstream_busy_until_ms=self._busy_until_ms(record.tree),
             no_source_until_ms=self._sources[record.tree].blocked(record),
+            no_room_until_ms=self._space.blocked(record.tree, record.announced),
             awaiting_head=self._awaits_head(record.tree),
         )
 
@@ -142,6 +149,10 @@ class Dispatcher:
     def show_sources(self, record: TreeRecord) -> dict[str, Any]:
         """Return what ``status`` tells of the sources of a tree."""
         return self._sources[record.tree].show(record)
+
+    def show_space(self, record: TreeRecord) -> dict[str, Any] | None:
+        """Return what ``status`` tells of a tree that waits for room on its disk; None for one that does not."""
+        return self._space.show(record.tree, record.announced)
 
     def why_no_source(self, record: TreeRecord) -> str | None:
         """Return why what there is to do for a tree finds no source, None when it does, or there is nothing to do."""
@@ -194,15 +205,18 @@ class Dispatcher:
             self._record_stop(job, due, stopped)
         except OSError as error:
             reason = f"{error.strerror}: {error.filename!r}" if error.filename else str(error)
-            self._record_stop(job, due, JobStopped(Judgement(Outcome.DISK, f"the mirror's disk: {reason}")))
+            outcome = Outcome.FULL if error.errno in _NO_SPACE else Outcome.DISK
+            self._record_stop(job, due, JobStopped(Judgement(outcome, f"the mirror's disk: {reason}")))
         except StateError as error:
-            self._record_stop(job, due, JobStopped(Judgement(Outcome.DISK, str(error))))
+            self._record_stop(job, due, JobStopped(Judgement(Outcome.FAILED, str(error))))
         except Exception as error:
             self._record_stop(job, due, JobStopped(Judgement(Outcome.FAILED, f"a fault of this program: {error!r}")))
             raise
         else:
             record = job.finish("done", None, 0)
             self._ledger.succeed(record.tree)
+            if due.work is not Work.CLEAN:
+                self._space.note_done(record.tree)
             log.info(
                 "tree %s: applied serial %d: %d files, %d bytes, %d deleted",
                 record.tree, record.serial, record.files, record.bytes, record.deleted,
@@ -220,8 +234,21 @@ class Dispatcher:
         else:
             self._record_failure(due, judgement, now_ms)
         record = job.finish("waiting" if stopped.missing else "failed", judgement.reason, stopped.code)
-        log.warning("tree %s: %s", tree, judgement.reason)
+        level = logging.WARNING if self._is_news(tree, stopped) else logging.DEBUG
+        log.log(level, "tree %s: %s", tree, judgement.reason)
         self._tell(Event.FAILED, record, None)
+
+    def _is_news(self, tree: str, stopped: JobStopped) -> bool:
+        """Let what has no room wait for it; tell whether that was not known before, as of every other failure."""
+        judgement = stopped.judgement
+        if judgement.outcome is Outcome.DISK:
+            self._space.note_trouble(tree, judgement.reason)
+        if judgement.outcome is not Outcome.FULL:
+            return True
+        if stopped.growth_bytes is None:
+            return self._space.note_full(tree, judgement.reason)
+        announced = self._ledger.tree(tree).announced
+        return self._space.note_short(tree, stopped.growth_bytes, announced, judgement.reason)
 
     def _wait_for_missing(self, job: JobRecord, reason: str, now_ms: int) -> None:
         """Wait for the next update, which may have been announced while the job ran, or for ``missing_wait`` to end."""
@@ -233,15 +260,17 @@ class Dispatcher:
         self._ledger.wait_for_missing(tree, reason, now_ms, retry_at_ms)
 
     def _record_failure(self, due: Due, judgement: Judgement, now_ms: int) -> None:
-        busy, record = judgement.outcome is Outcome.BUSY, self._ledger.tree(due.tree)
+        record, counts = self._ledger.tree(due.tree), judgement.outcome not in (Outcome.BUSY, Outcome.FULL)
         for_age = due.work is Work.WHOLE and is_for_age(self.needs(record), now_ms)
         failures = (record.full_sync_failures if for_age else record.failures) + 1
-        retry_at_ms = now_ms + (busy_delay_ms(self._random()) if busy else self._delay_ms(failures))
+        retry_at_ms = now_ms + (self._delay_ms(failures) if counts else busy_delay_ms(self._random()))
+        if judgement.outcome is Outcome.FULL:
+            retry_at_ms = now_ms  # it waits for room instead
         if for_age:
-            self._ledger.fail_full_sync(due.tree, judgement.reason, retry_at_ms, counts=not busy)
+            self._ledger.fail_full_sync(due.tree, judgement.reason, retry_at_ms, counts=counts)
             return
         hopeless = judgement.outcome in (Outcome.FAILED, Outcome.DISK)
-        self._ledger.fail(due.tree, judgement.reason, retry_at_ms, counts=not busy, hopeless=hopeless)
+        self._ledger.fail(due.tree, judgement.reason, retry_at_ms, counts=counts, hopeless=hopeless)
 
     def _delay_ms(self, failures: int) -> int:
         return retry_delay_ms(failures, self._random())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pushmirror.core.model import Head
 from pushmirror.core.tracking import Verdict, judge_update
 from pushmirror.errors import ServiceError
@@ -19,11 +21,18 @@ class Forked(ServiceError):
     """The history that the service handed out does not follow on what was heard."""
 
 
-class HistoryPage:
-    """The updates of `tree` that one answer brings, after `head`."""
+class Leapt(ServiceError):
+    """The history jumps so far that nobody believes it who was not told the same by a fresh state."""
 
-    def __init__(self, tree: str, head: Head, ledger: Ledger, recorder: Recorder) -> None:
+
+class HistoryPage:
+    """The updates of `tree` that one answer brings, after `head`. `is_too_far` judges from one head to the next."""
+
+    def __init__(
+        self, tree: str, head: Head, ledger: Ledger, recorder: Recorder, is_too_far: Callable[[Head, Head], bool]
+    ) -> None:
         self._tree = tree
+        self._is_too_far = is_too_far
         self._head: Head | None = head
         self._ledger = ledger
         self._recorder = recorder
@@ -37,7 +46,10 @@ class HistoryPage:
             return
         if verdict is not Verdict.NEXT:
             raise _explain(verdict)
-        self._head = _head_of(fetched)
+        head = _head_of(fetched)
+        if self._head is not None and self._is_too_far(self._head, head):
+            raise Leapt(f"the history jumps from serial {self._head.serial} to {head.serial}")
+        self._head = head
         self._waiting.append(fetched)
         self._paths += 0 if fetched.changes is None else count_paths(fetched.changes)
         if self._paths > _MOST_PATHS or len(self._waiting) >= _MOST_UPDATES:

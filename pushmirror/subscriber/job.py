@@ -7,27 +7,25 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 from pushmirror.core.arrival import reliable_surplus, still_incomplete
-from pushmirror.core.changes import merge, plain_puts, settle
+from pushmirror.core.budget import UPSTREAM_EMPTY
 from pushmirror.core.exits import Judgement, Outcome
-from pushmirror.core.filters import filter_changes
-from pushmirror.core.model import ChangeList, Event, ScopeKind, Stage, StageKind, Stamp
+from pushmirror.core.model import Event, ScopeKind, Stage, StageKind, Stamp
 from pushmirror.core.paths import TreePath, topmost
-from pushmirror.core.plan import beside, plan_list, with_siblings
-from pushmirror.core.profiles import without_busy
 from pushmirror.core.relaying import Comparison, judge_list, judge_whole
 from pushmirror.core.schedule import Work
 from pushmirror.subscriber.deletions import Deletions
 from pushmirror.subscriber.findings import Findings
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.leftovers import take_lock
-from pushmirror.subscriber.metadata import MetadataAside
-from pushmirror.subscriber.records import NEVER, JobRecord, PendingUpdate, TreeRecord
-from pushmirror.subscriber.runner import Runner
-from pushmirror.subscriber.runs import JobStopped, Runs, TurnedOut
+from pushmirror.subscriber.listed import ListedChanges, open_ends
+from pushmirror.subscriber.records import NEVER, Deletion, JobRecord, PendingUpdate, TreeRecord
+from pushmirror.subscriber.refused import Refused
+from pushmirror.subscriber.room import RoomCheck
+from pushmirror.subscriber.runner import Runner, RunResult
+from pushmirror.subscriber.runs import JobStopped, Runs
 from pushmirror.subscriber.sources import TreeSources, wanted_by, wanted_for_deletions
 from pushmirror.subscriber.turns import Turns
 from pushmirror.subscriber.whole import WholeTree
@@ -64,7 +62,11 @@ class Job:
         """What the root's time has to be whenever somebody might take the mirror for exact."""
         self._before: TreeRecord = ledger.tree(parts.name)
         self._findings = Findings(self._before)
-        self._runs = Runs(reactor, parts, runner, self._before.entries)
+        self._runs = Runs(reactor, parts, runner, ledger, clock_ms)
+        self._refused = Refused(self._tree, self._mirror, ledger)
+        self._deletions = Deletions(parts, self._runs, ledger, clock_ms)
+        self._room = RoomCheck(parts, self._runs)
+        self._listed = ListedChanges(parts, self._runs, self._room)
         self._turns = Turns(sources, self._runs)
         self._was_empty = False
         self._puts_done = self._work is Work.CLEAN
@@ -128,6 +130,7 @@ class Job:
         try:
             await self._run_stages()
         except (JobStopped, OSError) as error:
+            self._count_created()
             if not self._puts_done or self._root_mtime_ns is None:
                 self._root_mtime_ns = root_mtime_ns
             with contextlib.suppress(OSError):  # the disk that gave trouble may give more
@@ -156,6 +159,7 @@ class Job:
 
     async def _run_stages(self) -> None:
         if not self._puts_done:
+            self._room.check_floor()
             await (self._bring_whole() if self._work is Work.WHOLE else self._bring_list())
         await self._delete()
 
@@ -172,71 +176,17 @@ class Job:
     # --- a change list
 
     async def _bring_list(self) -> None:
-        existing = [deletion.path for deletion in self._ledger.deletions(self._tree)]
+        rows = self._ledger.deletions(self._tree)
         root_mtime_ns = self._pending[-1].root_mtime_ns
         self._root_mtime_ns = self._mirror.root_mtime_ns() if root_mtime_ns is None else root_mtime_ns
-        changes, surplus = await self._fetch_pending(existing)
+        source = self._turns.surplus_source
+        changes, surplus = await self._listed.bring(open_ends(rows), self._pending, source)
         listed = (*changes.changed, *changes.directories)
         incomplete = still_incomplete(self._before.incomplete, listed, self._runs.sum.incomplete)
         deletions = topmost([*changes.deleted, *surplus])
-        entries = self._before.entries + self._runs.sum.created
-        settled = set(existing).difference(deletions)
         compared = judge_list(changes.directories, self.record.serial, self._turns.cleaned)
-        await self._finish_puts(
-            deletions, settled=settled, entries=entries, incomplete=incomplete, compared=compared
-        )  # fmt: skip
-
-    async def _fetch_pending(self, existing: list[TreePath]) -> tuple[ChangeList, tuple[TreePath, ...]]:
-        """Bring what is pending. Returns it as one list, and what is surplus in whole directories.
-
-        What turns out to be a directory is brought as a whole one, in another round: each leaves fewer of them.
-        """
-        turned: set[TreePath] = set()
-        while True:
-            changes = await self._runs.in_thread(self._sum_up, existing, turned)
-            try:
-                return changes, await self._fetch(changes)
-            except TurnedOut as found:
-                turned.update(found.paths)
-                await self._runs.in_thread(self._mirror.clear_staging)
-
-    def _sum_up(self, existing: list[TreePath], turned: set[TreePath]) -> ChangeList:
-        """Return what all pending updates and deletions amount to here, without what the operator's rules hide."""
-        updates = (update.changes or ChangeList() for update in self._pending)  # one after the other
-        return self._settle(
-            chain([ChangeList(deleted=tuple(existing))], updates, [ChangeList(directories=tuple(sorted(turned)))])
-        )
-
-    def _settle(self, lists: Iterable[ChangeList]) -> ChangeList:
-        changes = without_busy(settle(merge(lists), self._mirror.is_directory), self._parts.profile)
-        return filter_changes(changes, self._parts.rules, self._mirror.is_directory)
-
-    async def _fetch(self, changes: ChangeList) -> tuple[TreePath, ...]:
-        """Bring `changes`, metadata aside first and in place last. Returns what is surplus in whole directories."""
-        plan = plan_list(changes, self._parts.profile)
-        if not (plan.metadata or plan.listing or plan.fetch):
-            return ()
-        self._mirror.make_staging()
-        announced = frozenset((*changes.changed, *changes.directories))
-        self._runs.announced = announced
-        self._runs.plain = frozenset(plain_puts(changes))
-        aside = MetadataAside(self._parts, self._runs)
-        found = await aside.list_changed(plan.listing) if plan.listing else ()
-        metadata = with_siblings({*plan.metadata, *found}, changes)
-        await aside.fetch(metadata, announced.union(found))
-        await aside.check_stamps(changes.stamps)
-        plain: frozenset[TreePath] = frozenset()
-        for stage in plan.fetch:
-            result = await self._runs.put(beside(stage, plain), announced.intersection(stage.paths))
-            plain = result.items.plain.intersection(stage.paths)
-        if metadata and not changes.stamps:
-            await aside.check_unchanged(metadata)
-        await aside.switch()
-        return await self._list_surplus(plan.surplus) if plan.surplus else ()
-
-    async def _list_surplus(self, directories: tuple[TreePath, ...] = ()) -> tuple[TreePath, ...]:
-        result = await self._runs.run(Stage(StageKind.SURPLUS, directories), self._turns.surplus_source)
-        return reliable_surplus(result.items, result.notes)
+        await self._finish_puts(rows, deletions, incomplete=incomplete, compared=compared)
+        self._refused.note_list(changes, surplus, {*incomplete, *self._runs.way.blocked})
 
     # --- the whole tree
 
@@ -249,23 +199,41 @@ class Job:
         if first and not self._was_empty:
             await whole.check_plan()
         self._root_mtime_ns = await whole.fetch(may_wait=self._may_wait())
-        surplus = await whole.list_surplus(self._turns.surplus_source, others=self._turns.has_next)
-        existing = {deletion.path for deletion in self._ledger.deletions(self._tree)}
-        compared = self._judge_whole(existing)
-        deletions = topmost([*reliable_surplus(surplus.items, surplus.notes), *compared.deletions])
-        count = await self._runs.in_thread(self._mirror.count_entries, deletions)
-        self._findings.take_paths(set(deletions).difference(existing))
+        result = await self._runs.run(Stage(StageKind.SURPLUS), self._turns.surplus_source)
+        surplus = reliable_surplus(result.items, result.notes)
+        rows = self._ledger.deletions(self._tree)
+        await self._check_content(result, surplus, rows)
+        compared = self._judge_whole(set(open_ends(rows).deleted))
+        deletions = topmost([*surplus, *compared.deletions])
+        unknown = {*self._runs.sum.incomplete, *self._runs.way.blocked}
+        self._refused.note_whole(surplus, unknown)
+        self._findings.take_paths(
+            set(self._refused.leave_out(deletions)).difference(deletion.path for deletion in rows)
+        )
         await self._finish_puts(
+            rows,
             deletions,
-            settled=existing.difference(deletions),
-            # What an empty upstream got a moment ago is not here: an empty folder must not look like an unmounted one.
-            entries=0 if self._mirror.is_empty() else (surplus.items.entries or 0) + count,
+            # Not what the upstream says: it would set its own budget.
+            entries=await self._runs.in_thread(self._mirror.count_all),
             incomplete=tuple(sorted(self._runs.sum.incomplete)),
             full_sync_ms=self._clock_ms(),
             exact_times=written_by_us if first else None,
             unannounced=None if compared.unsure else self._findings.judge(self._ledger.tree(self._tree)),
             compared=compared,
         )
+
+    async def _check_content(self, result: RunResult, surplus: tuple[TreePath, ...], rows: Iterable[Deletion]) -> None:
+        """Raise JobStopped for an upstream without any content, until the operator has approved that all of it goes."""
+        if result.items.entries or (self._mirror.is_empty() and not self._turns.has_next):
+            return
+        gone, approved = topmost(surplus), {deletion.path for deletion in rows if deletion.approved}
+        if not self._turns.has_next and approved.issuperset(gone):
+            return
+        if not self._turns.has_next:
+            asked = await self._runs.in_thread(self._refused.leave_out, gone)
+            self._ledger.await_deletions(self._tree, asked, self._clock_ms(), in_the_way=False)
+            self._hold(UPSTREAM_EMPTY if asked else None)
+        raise JobStopped(Judgement(Outcome.FAILED, UPSTREAM_EMPTY, of_source=True))
 
     def _may_wait(self) -> bool:
         """Tell whether an upstream that is being updated is waited for: as long as for missing paths."""
@@ -276,16 +244,16 @@ class Job:
         """Return what remains to be found out after a full sync, because its source has deletions left to do."""
         serial, cleaned = self.record.serial, self._turns.cleaned
         kept = None if cleaned is None else self._ledger.changes_after(self._tree, cleaned, serial)
-        return judge_whole(existing, kept, serial, cleaned, self._settle)
+        return judge_whole(existing, kept, serial, cleaned, self._listed.settle)
 
     # --- the ends of both
 
     async def _finish_puts(
         self,
-        deletions: tuple[TreePath, ...],
+        rows: Iterable[Deletion],
+        found: tuple[TreePath, ...],
         *,
-        settled: set[TreePath],
-        entries: int,
+        entries: int | None = None,
         incomplete: tuple[TreePath, ...],
         full_sync_ms: int | None = None,
         exact_times: bool | None = None,
@@ -293,15 +261,17 @@ class Job:
         compared: Comparison,
     ) -> None:
         await self._leave_clean()
+        self._count_created()
+        deletions = await self._runs.in_thread(self._refused.leave_out, found)
         now_ms = self._clock_ms()
         recorded = self._ledger.finish_puts(
             self._tree,
             self.record.serial,
             self._before.generation,
             deletions,
-            settled=settled,
+            settled={row.path for row in rows}.difference(deletions, self._runs.way.blocked),
             due_ms=now_ms + self._parts.settings.delete_grace_ms,
-            entries=entries,
+            entries=self._ledger.tree(self._tree).entries if entries is None else entries,
             incomplete=incomplete,
             taken=max((update.number for update in self._pending), default=0),
             full_sync_ms=full_sync_ms,
@@ -325,9 +295,18 @@ class Job:
         """Delete what has come due; the root's time stays what it was."""
         if self._root_mtime_ns is None:
             self._root_mtime_ns = self._mirror.root_mtime_ns()
-        deletions = Deletions(self._parts, self._runs, self._ledger, self._clock_ms)
-        held = await deletions.judge()
-        if held is not None:
-            self._tell(Event.HELD, replace(self.record, reason=held))
+        self._tell_held(await self._deletions.judge(may_ask=self._turns.may_delete))
         if self._turns.may_delete:
-            await deletions.delete_due(self._leave_clean)
+            await self._deletions.delete_due(self._leave_clean)
+
+    def _hold(self, reason: str | None) -> None:
+        self._tell_held(self._deletions.hold(reason))
+
+    def _tell_held(self, reason: str | None) -> None:
+        if reason is not None:
+            self._tell(Event.HELD, replace(self.record, reason=reason))
+
+    def _count_created(self) -> None:
+        created, self._runs.sum.created = self._runs.sum.created, 0
+        if created:
+            self._ledger.gain(self._tree, created)

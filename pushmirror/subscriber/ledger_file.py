@@ -7,9 +7,10 @@ as applied only after that is on the disk.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from pushmirror.errors import DamagedLedger, StateError
@@ -17,8 +18,11 @@ from pushmirror.subscriber.relay.keeping import KEPT_SCHEMA
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
-TABLES_OF_TREES = ("trees", "headers", "pending", "deletions", "rechecks", "kept", "kept_lists")
+FORMAT = 3
+TABLES_OF_TREES = (
+    *("trees", "headers", "pending", "deletions", "refusals", "rechecks", "kept", "kept_lists", "leaps"),
+    "epochs_over",
+)
 """What is forgotten of a tree that starts anew; its jobs stay."""
 _OWED_SCHEMA = """
 CREATE TABLE rechecks (
@@ -27,6 +31,28 @@ CREATE TABLE rechecks (
     PRIMARY KEY (tree, path)
 );
 """
+_REFUSED_SCHEMA = """
+CREATE TABLE refusals (tree TEXT NOT NULL, path BLOB NOT NULL, PRIMARY KEY (tree, path));
+"""
+_TRUST_SCHEMA = """
+CREATE TABLE rotations (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    publisher TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL,
+    at_ms INTEGER NOT NULL, overlap_ms INTEGER NOT NULL,
+    envelope BLOB NOT NULL, learned_ms INTEGER NOT NULL, retired INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (publisher, old)
+);
+CREATE TABLE epochs_over (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    tree TEXT NOT NULL, epoch TEXT NOT NULL, upto INTEGER,
+    UNIQUE (tree, epoch)
+);
+CREATE TABLE leaps (
+    tree TEXT PRIMARY KEY, epoch TEXT NOT NULL, serial INTEGER NOT NULL, digest TEXT,
+    at_ms INTEGER NOT NULL, since_ms INTEGER NOT NULL, reason TEXT NOT NULL
+);
+"""
+"""The keys that publishers went over to belong to no tree, and outlive all of them."""
 _INDEXES = """
 CREATE INDEX deletions_by_serial ON deletions (tree, serial);
 CREATE INDEX deletions_by_time ON deletions (tree, due_ms);
@@ -54,7 +80,8 @@ CREATE TABLE trees (
     reason TEXT, held TEXT,
     incomplete TEXT NOT NULL DEFAULT '[]',
     unannounced_total INTEGER NOT NULL DEFAULT 0, unannounced_last INTEGER,
-    full_sync_failures INTEGER NOT NULL DEFAULT 0, full_sync_retry_at_ms INTEGER, full_sync_reason TEXT
+    full_sync_failures INTEGER NOT NULL DEFAULT 0, full_sync_retry_at_ms INTEGER, full_sync_reason TEXT,
+    lost INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE headers (tree TEXT PRIMARY KEY, envelope BLOB NOT NULL);
 CREATE TABLE pending (
@@ -62,12 +89,14 @@ CREATE TABLE pending (
     tree TEXT NOT NULL, serial INTEGER NOT NULL,
     at_ms INTEGER NOT NULL, received_ms INTEGER NOT NULL,
     paths INTEGER NOT NULL, changes BLOB, root_mtime_ns INTEGER,
+    bytes INTEGER NOT NULL DEFAULT 0,
     UNIQUE (tree, serial)
 );
 CREATE TABLE deletions (
     tree TEXT NOT NULL, path BLOB NOT NULL,
     serial INTEGER NOT NULL, due_ms INTEGER NOT NULL, approved INTEGER NOT NULL DEFAULT 0,
     put_off INTEGER NOT NULL DEFAULT 0,
+    in_the_way INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tree, path)
 );
 CREATE TABLE jobs (
@@ -78,7 +107,7 @@ CREATE TABLE jobs (
     lag_ms INTEGER, exit_code INTEGER, reason TEXT
 );
 CREATE INDEX jobs_by_tree ON jobs (tree, job);
-{_OWED_SCHEMA}{KEPT_SCHEMA}{_INDEXES}"""
+{_OWED_SCHEMA}{_REFUSED_SCHEMA}{KEPT_SCHEMA}{_TRUST_SCHEMA}{_INDEXES}"""
 _MIGRATIONS = {
     1: f"""
 ALTER TABLE trees ADD COLUMN unannounced_total INTEGER NOT NULL DEFAULT 0;
@@ -89,6 +118,11 @@ ALTER TABLE trees ADD COLUMN full_sync_reason TEXT;
 CREATE TABLE headers (tree TEXT PRIMARY KEY, envelope BLOB NOT NULL);
 ALTER TABLE deletions ADD COLUMN put_off INTEGER NOT NULL DEFAULT 0;
 {_OWED_SCHEMA}{KEPT_SCHEMA}{_INDEXES}""",
+    2: f"""
+ALTER TABLE trees ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pending ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deletions ADD COLUMN in_the_way INTEGER NOT NULL DEFAULT 0;
+{_REFUSED_SCHEMA}{_TRUST_SCHEMA}""",
 }
 """What makes a ledger of one format one of the next."""
 
@@ -99,6 +133,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     Raises StateError when it cannot be used, DamagedLedger when that is because of what is in it.
     """
     try:
+        _make_closed(path)
         database = sqlite3.connect(path, isolation_level=None, timeout=10)
         database.row_factory = sqlite3.Row
         try:
@@ -116,6 +151,12 @@ def open_database(path: Path) -> sqlite3.Connection:
     return database
 
 
+def _make_closed(path: Path) -> None:
+    """Make the file for its owner alone: SQLite gives the files that it puts beside it the mode that it has."""
+    with suppress(OSError):  # SQLite has better words for it
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
@@ -128,7 +169,6 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
             f"the ledger {path} has format {found}, this pushmirror knows {FORMAT}: install the newer version"
         )
     if found == 0:
-        path.chmod(0o600)
         database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
     elif found < FORMAT:
         _migrate(database, path, found)

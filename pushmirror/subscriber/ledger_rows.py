@@ -16,6 +16,7 @@ SELECT t.*,
     r.recheck_serial, r.recheck_due, r.recheck_whole_due,
     (SELECT count(*) FROM deletions d WHERE d.tree = t.tree) AS deletions,
     (SELECT min(serial) FROM deletions d WHERE d.tree = t.tree) AS lowest_serial,
+    (SELECT count(*) FROM refusals f WHERE f.tree = t.tree) AS refusals,
     CASE WHEN t.held IS NULL THEN (SELECT min(due_ms) FROM deletions d WHERE d.tree = t.tree)
          ELSE (SELECT min(due_ms) FROM deletions d WHERE d.tree = t.tree AND d.approved) END AS due_ms
 FROM trees t
@@ -58,6 +59,8 @@ def tree_record(row: Any) -> TreeRecord:
         missing_since_ms=row["missing_since_ms"],
         reason=row["reason"] or row["full_sync_reason"],
         held=row["held"],
+        lost=row["lost"],
+        refusals=row["refusals"],
         incomplete=tuple(TreePath(bytes.fromhex(path)) for path in json.loads(row["incomplete"])),
         pending_updates=row["updates"] or 0,
         pending_since_ms=row["since_ms"],
@@ -87,9 +90,11 @@ def pending_update(row: Any) -> PendingUpdate:
         at_ms=row["at_ms"],
         body=row["changes"],
         root_mtime_ns=row["root_mtime_ns"],
+        bytes=row["bytes"],
     )
 
 
 def deletion(row: Any) -> Deletion:
     """Return a row of ``deletions``."""
-    return Deletion(TreePath(bytes(row["path"])), row["serial"], row["due_ms"], bool(row["approved"]))
+    path, in_the_way = TreePath(bytes(row["path"])), bool(row["in_the_way"])
+    return Deletion(path, row["serial"], row["due_ms"], bool(row["approved"]), in_the_way)

@@ -11,12 +11,13 @@ from pushmirror.core.model import ChangeList, Head, Update
 from pushmirror.errors import UsageError
 from pushmirror.subscriber.ledger_file import transaction
 from pushmirror.subscriber.ledger_rows import head_of, pending_update, read_changes
-from pushmirror.subscriber.ledger_writes import LedgerPart, count_paths, insert_pending, insert_updates, update_tree
+from pushmirror.subscriber.ledger_trust import LedgerTrust, note_beginning
+from pushmirror.subscriber.ledger_writes import count_paths, insert_pending, insert_updates, update_tree
 from pushmirror.subscriber.records import MAX_PENDING_PATHS, NEVER, HeardUpdate, PendingUpdate
 from pushmirror.subscriber.relay.keeping import keep_beginning, keep_update
 
 
-class LedgerUpdates(LedgerPart):
+class LedgerUpdates(LedgerTrust):
     """Heads and pending updates. Of the trees in `keeping` updates are kept after they were applied."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -63,6 +64,7 @@ class LedgerUpdates(LedgerPart):
         (another epoch, or a fork of this one) the serials so far mean nothing any more.
         """
         with transaction(self._database) as database:
+            note_beginning(database, tree, self.head(tree), head, same_history=same_history)
             database.execute("DELETE FROM pending WHERE tree = ?", (tree,))
             update_tree(
                 database, tree, epoch=head.epoch, announced=head.serial, digest=head.digest, missing_since_ms=None
@@ -117,7 +119,7 @@ class LedgerUpdates(LedgerPart):
         When they are too many for a list job (`MAX_PENDING_PATHS`) they come without their lists.
         """
         rows = self._database.execute(
-            "SELECT number, serial, at_ms, root_mtime_ns,"
+            "SELECT number, serial, at_ms, root_mtime_ns, bytes,"
             " CASE WHEN (SELECT sum(paths) FROM pending WHERE tree = ?1) <= ?2 THEN changes END AS changes"
             " FROM pending WHERE tree = ?1 ORDER BY serial",
             (tree, MAX_PENDING_PATHS),

@@ -13,8 +13,8 @@ from pushmirror.subscriber.ledger_file import transaction
 from pushmirror.subscriber.records import HeardUpdate
 
 _INSERT_PENDING = (
-    "INSERT OR REPLACE INTO pending (tree, serial, at_ms, received_ms, paths, changes, root_mtime_ns)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO pending (tree, serial, at_ms, received_ms, paths, changes, root_mtime_ns, bytes)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -52,7 +52,7 @@ def insert_pending(
     """Make `changes` (None: the whole tree) pending at `serial`, in place of what is pending there."""
     body = None if changes is None else canonical(format_changes(changes))
     paths = 0 if changes is None else count_paths(changes)
-    database.execute(_INSERT_PENDING, (tree, serial, at_ms, now_ms, paths, body, root_mtime_ns))
+    database.execute(_INSERT_PENDING, (tree, serial, at_ms, now_ms, paths, body, root_mtime_ns, 0))
 
 
 def insert_updates(database: sqlite3.Connection, tree: str, updates: Iterable[HeardUpdate], now_ms: int) -> None:
@@ -65,7 +65,7 @@ def _pending_row(tree: str, heard: HeardUpdate, now_ms: int) -> tuple[object, ..
     if body is None and changes is not None:
         body = canonical(format_changes(changes))
     paths = 0 if changes is None else count_paths(changes)
-    return (tree, update.serial, update.at_ms, now_ms, paths, body, update.root_mtime_ns)
+    return (tree, update.serial, update.at_ms, now_ms, paths, body, update.root_mtime_ns, update.bytes)
 
 
 def replace_deletions(
@@ -85,7 +85,7 @@ def replace_deletions(
     database.executemany(
         # One that was put off, because the upstream still had the path, is looked at again with this update.
         "INSERT INTO deletions (tree, path, serial, due_ms) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (tree, path) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)",
+        " ON CONFLICT (tree, path) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms), in_the_way = 0",
         [(tree, path, min(lowest, earlier.get(path, lowest)), due_ms) for path in deletions],
     )
 

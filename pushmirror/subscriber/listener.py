@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pushmirror.core.liveness import SILENT_INTERVALS, Beat, Pulse
@@ -22,12 +23,15 @@ from pushmirror.core.messages import (
     parse_updating,
     topic,
 )
+from pushmirror.core.model import Heartbeat
 from pushmirror.core.rate import TokenBucket
+from pushmirror.core.rotation import ROTATED, Judgement
 from pushmirror.core.tracking import Verdict
 from pushmirror.core.wire import MAX_MESSAGE_BYTES, Envelope, digest, open_envelope
-from pushmirror.errors import MalformedMessage, StateError
+from pushmirror.errors import BadSignature, MalformedMessage, StateError
 from pushmirror.keys import PublicKey, verify_envelope
 from pushmirror.logs import Throttle
+from pushmirror.subscriber.key_ring import KeyRing
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import HeardUpdate
 from pushmirror.subscriber.silence import SilenceWatch
@@ -37,7 +41,14 @@ log = logging.getLogger(__name__)
 
 _SIGNATURES_PER_SECOND = 500.0
 _SIGNATURES_AT_ONCE = 2000
-CAUSES = ("signature", "path", "format", "topic", "tree", "publisher", "rate", "duplicate", "epoch", "stale")
+ASK_AFTER_FLOOD_MS = 10_000
+"""Who drops messages unchecked drops honest ones as well: so often the service is asked what they were."""
+CAUSES = (
+    *("signature", "path", "format", "topic", "tree", "publisher", "rate", "duplicate", "epoch", "stale"),
+    *("leap", "rotation"),
+)
+KINDS = (UPDATED, HEARTBEAT, UPDATING, ROTATED)
+"""What is listened for."""
 
 
 class Dropped(Exception):
@@ -45,15 +56,16 @@ class Dropped(Exception):
 
 
 class Listener:
-    """Receives the frames of the upstream `name`, whose `keys` are pinned and whose `trees` are followed.
+    """Receives the frames of the upstream `name`, whose `ring` has the keys that count and whose `trees` are followed.
 
-    `steady_ms` is a clock that nobody can set, `pulse` what is known of the publisher being alive.
+    `steady_ms` is a clock that nobody can set, `pulse` what is known of the publisher being alive; `ask_for_keys` is
+    called when something is signed with a key that does not count: it may be one that was exchanged.
     """
 
     def __init__(
         self,
         name: str,
-        keys: Sequence[PublicKey],
+        ring: KeyRing,
         prefix: str,
         environment: str,
         trees: frozenset[str],
@@ -62,17 +74,21 @@ class Listener:
         pulse: Pulse,
         steady_ms: Callable[[], int],
         random: Callable[[], float],
+        ask_for_keys: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
-        self._keys = tuple(keys)
-        self._topics = {topic(prefix, environment, kind).encode(): kind for kind in (UPDATED, HEARTBEAT, UPDATING)}
+        self._ring = ring
+        self._topics = {topic(prefix, environment, kind).encode(): kind for kind in KINDS}
         self._trees = trees
         self._ledger = ledger
         self._tracker = tracker
         self._pulse = pulse
+        self._pulses_of_trees: dict[PublicKey, Pulse] = {}
+        self._ask_for_keys = ask_for_keys
         self._steady_ms = steady_ms
         self._throttle = Throttle(steady_ms)
         self._bucket = TokenBucket(_SIGNATURES_PER_SECOND, _SIGNATURES_AT_ONCE, steady_ms() / 1000)
+        self._flooded_ms: int | None = None
         self._silence = SilenceWatch(f"upstream {name}", pulse, steady_ms, random)
         self.dropped: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
 
@@ -133,6 +149,8 @@ class Listener:
             self._take_update(envelope)
         elif kind == UPDATING:
             self._take_updating(envelope)
+        elif kind == ROTATED:
+            self._take_rotation(envelope)
         else:
             self._take_heartbeat(envelope)
 
@@ -142,15 +160,18 @@ class Listener:
         serial: Any = envelope.msg.get("serial")
         if head is not None and envelope.msg.get("epoch") == head.epoch and _is_old(serial, head.serial):
             raise Dropped("duplicate")
-        self._verify(envelope)
+        self._verify(envelope, self._ring.of_tree(tree))
         update = parse_update(envelope.msg)
         heard = HeardUpdate(update, digest(envelope.signed), update.changes, envelope.travelling)
-        if self._tracker.take_update(heard) is Verdict.OLD_EPOCH:
+        verdict = self._tracker.take_update(heard)
+        if verdict is Verdict.OLD_EPOCH:
             raise Dropped("epoch")
+        if verdict is Verdict.TOO_FAR:
+            raise Dropped("leap")
 
     def _take_updating(self, envelope: Envelope) -> None:
-        self._known_tree(envelope)
-        self._verify(envelope)
+        tree = self._known_tree(envelope)
+        self._verify(envelope, self._ring.of_tree(tree))
         updating = parse_updating(envelope.msg)
         # A recorded one that is sent again must not hold up jobs; how old it is tells the publisher's own clock.
         oldest_ms = self._pulse.newest_ms - SILENT_INTERVALS * self._pulse.interval_ms
@@ -164,21 +185,53 @@ class Listener:
         return tree
 
     def _take_heartbeat(self, envelope: Envelope) -> None:
-        self._verify(envelope)
+        key = self._verify(envelope, self._ring.every)
         heartbeat = parse_heartbeat(envelope.msg)
         now_ms = self._steady_ms()
-        beat = self._pulse.take(heartbeat, now_ms)
+        beat = self._pulse_of(key).take(heartbeat, now_ms)
         if beat is not Beat.STALE:
-            self._tracker.take_heartbeat(heartbeat)
+            self._tracker.take_heartbeat(self._about_trees_of(key, heartbeat))
         if beat is not Beat.FRESH:
             if self._pulse.may_ask(now_ms):
                 self._tracker.ask_for_a_sign()
             raise Dropped("stale")
 
-    def _verify(self, envelope: Envelope) -> None:
-        if not self._bucket.take(self._steady_ms() / 1000):
+    def _pulse_of(self, key: PublicKey) -> Pulse:
+        """Return the pulse that beats with `key`. One for some trees alone can neither make nor hide a sign of life."""
+        if key in self._ring.of_publisher:
+            return self._pulse
+        return self._pulses_of_trees.setdefault(key, Pulse(self._steady_ms()))
+
+    def _about_trees_of(self, key: PublicKey, heartbeat: Heartbeat) -> Heartbeat:
+        """Return what `key` may say: nothing of trees for which it does not count."""
+        trees = {name: head for name, head in heartbeat.trees.items() if key in self._ring.of_tree(name)}
+        return replace(heartbeat, trees=trees)
+
+    def _take_rotation(self, envelope: Envelope) -> None:
+        self._spend()
+        judgement = self._ring.take(envelope)
+        if judgement is Judgement.KNOWN:
+            raise Dropped("duplicate")
+        if judgement is not Judgement.NEW:
+            raise Dropped("rotation")
+
+    def _verify(self, envelope: Envelope, keys: tuple[PublicKey, ...]) -> PublicKey:
+        if any(envelope.certificate == key.line for key in keys):
+            self._spend()  # whatever names another key is refused without a check
+        try:
+            return verify_envelope(envelope, keys)
+        except BadSignature:
+            if all(envelope.certificate != key.line for key in self._ring.every):
+                self._ask_for_keys()
+            raise
+
+    def _spend(self) -> None:
+        now_ms = self._steady_ms()
+        if not self._bucket.take(now_ms / 1000):
+            if self._flooded_ms is None or now_ms - self._flooded_ms >= ASK_AFTER_FLOOD_MS:
+                self._flooded_ms = now_ms
+                self._tracker.ask_about_all()
             raise Dropped("rate")
-        verify_envelope(envelope, self._keys)
 
 
 def _is_old(serial: object, heard: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 
 from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.model import Stage, StageKind, Stamp
@@ -89,7 +90,11 @@ class MetadataAside:
         staged = await self._runs.in_thread(look_staged, self._mirror.metadata_root)
         in_the_way = tuple(path for path in staged.files if self._mirror.is_directory(path))
         if in_the_way:
-            await self._runs.move_aside(in_the_way)
+            await self._runs.clear_way(in_the_way)
+            blocked = self._runs.way.blocked
+            staged = replace(staged, files=tuple(path for path in staged.files if path not in blocked))
+        everything = (*staged.files, *staged.directories)
+        self._runs.sum.created += len(everything) - len(await self._runs.in_thread(self._mirror.present, everything))
         await self._runs.in_thread(self._put_in_place, staged)
         log.info("tree %s: switched %d metadata files", self._parts.name, len(staged.files))
 

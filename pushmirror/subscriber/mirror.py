@@ -12,9 +12,12 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from pushmirror.core.paths import STAGING_NAME, TreePath, ancestors, topmost
+from pushmirror.core.paths import STAGING_NAME, TreePath, add_ancestors, ancestors, topmost
+from pushmirror.core.space import Room
+from pushmirror.subscriber.directories import Directories
 
 _DOUBTFUL_NS = 999_999_999
+_TRASH = TreePath(b"trash")
 
 
 class Mirror:
@@ -48,8 +51,11 @@ class Mirror:
     def make_staging(self) -> None:
         """Make the staging folder anew and empty. Raises OSError."""
         self.clear_staging()
-        os.makedirs(os.path.join(self._staging, b"tmp"))
-        os.mkdir(self.metadata_root)
+        os.makedirs(os.path.dirname(self._staging), exist_ok=True)
+        os.mkdir(self._staging)
+        with Directories(self._staging) as directories:
+            for name in (b"tmp", b"metadata"):
+                directories.make(TreePath(name))
 
     def clear_staging(self) -> None:
         """Remove the staging folder with what is in it, links unfollowed. Raises OSError."""
@@ -68,24 +74,22 @@ class Mirror:
 
     def move_aside(self, path: TreePath) -> None:
         """Move what stands at `path` into the staging folder, where the end of the job removes it. Raises OSError."""
-        trash = os.path.join(self._staging, b"trash")
-        os.makedirs(trash, exist_ok=True)
-        target = os.path.join(trash, str(len(os.listdir(trash))).encode())
-        parent = self._open_directory(os.path.dirname(path))
-        try:
-            os.rename(os.path.basename(path), target, src_dir_fd=parent)
-        finally:
-            os.close(parent)
+        with Directories(self.root, linked=True) as here, Directories(self._staging) as there:
+            there.make(_TRASH)
+            trash = there.open(_TRASH)
+            parent, name = here.open(os.path.dirname(path)), os.path.basename(path)
+            os.rename(name, b"%d" % len(os.listdir(trash)), src_dir_fd=parent, dst_dir_fd=trash)
 
-    def _open_directory(self, path: bytes) -> int:
-        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        for part in filter(None, path.split(b"/")):
-            try:
-                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
-            finally:
-                os.close(descriptor)
-            descriptor = below
-        return descriptor
+    # --- the disk
+
+    def device(self) -> int:
+        """Return which file system the tree is on. Raises OSError."""
+        return os.stat(self.root).st_dev
+
+    def room(self) -> Room:
+        """Return how much room that has, for a user like this one. Raises OSError."""
+        found = os.statvfs(self.root)
+        return Room(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
     # --- the root
 
@@ -135,6 +139,45 @@ class Mirror:
         present = self.present(topmost(paths))
         return sum(_count(os.path.join(self.root, path)) for path in present)
 
+    def count_all(self) -> int:
+        """Return how many entries the tree has, without our own folder and its root."""
+        count = 0
+        for folder, directories, files in os.walk(self.root):
+            if folder == self.root and STAGING_NAME in directories:
+                directories.remove(STAGING_NAME)
+            count += len(directories) + len(files)
+        return count
+
+    def top_names(self, without: Iterable[TreePath], limit: int) -> tuple[TreePath, ...]:
+        """Return what stands right in the root, except for our own folder and some paths; the first `limit` of it."""
+        left_out = {STAGING_NAME, *without}
+        return tuple(TreePath(name) for name in sorted(os.listdir(self.root)) if name not in left_out)[:limit]
+
+    def around(self, directory: TreePath, kept: frozenset[TreePath]) -> list[TreePath]:
+        """Return what is in a directory, apart from what is `kept` there and what leads to it. Raises OSError."""
+        if not self.is_directory(directory):
+            return []
+        above: set[TreePath] = set()
+        add_ancestors(above, kept)
+        found, folders = [], [directory]
+        for folder in folders:
+            for name in sorted(os.listdir(os.path.join(self.root, folder))):
+                path = TreePath(folder + b"/" + name)
+                if path in above and self.is_directory(path):
+                    folders.append(path)
+                elif path not in kept:
+                    found.append(path)
+        return found
+
+    def count_bytes(self, paths: Iterable[TreePath]) -> int:
+        """Return the size of the files that stand at `paths`."""
+        found = 0
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                status = os.lstat(os.path.join(self.root, path))
+                found += status.st_size if stat.S_ISREG(status.st_mode) else 0
+        return found
+
     # --- files with several names, in the tree or `aside` in the staging folder
 
     def inodes(self, paths: Iterable[TreePath], *, aside: bool = False) -> dict[TreePath, int]:
@@ -149,10 +192,12 @@ class Mirror:
 
     def doubt(self, paths: Iterable[TreePath], *, aside: bool = False) -> None:
         """Give files a time that no upstream has, so that the next run brings their content anew. Raises OSError."""
-        for path in paths:
-            full = os.path.join(self.metadata_root if aside else self.root, path)
-            if stat.S_ISREG(_mode(full) or 0):
-                os.utime(full, ns=(_DOUBTFUL_NS, _DOUBTFUL_NS), follow_symlinks=False)
+        with Directories(self.metadata_root if aside else self.root, linked=not aside) as directories:
+            for path in paths:
+                found = directories.look(path)
+                if found is not None and stat.S_ISREG(found.st_mode):
+                    parent, name = directories.open(os.path.dirname(path)), os.path.basename(path)
+                    os.utime(name, ns=(_DOUBTFUL_NS, _DOUBTFUL_NS), dir_fd=parent, follow_symlinks=False)
 
 
 class _Look:

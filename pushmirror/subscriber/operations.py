@@ -80,11 +80,13 @@ class Operations:
         tree = self._tree(request)
         deletions = self._ledger.deletions(tree)
         paths = [deletion.path for deletion in deletions]
+        in_the_way = [deletion.path for deletion in deletions if deletion.in_the_way]
         answer: Answer = {
             "tree": tree,
             "deletions": len(paths),
             "paths": [shorten(path, 4096) for path in paths[:_SHOWN_DELETIONS]],
             "digest": digest(b"\0".join(paths)),
+            "in_the_way": [shorten(path, 4096) for path in in_the_way[:_SHOWN_DELETIONS]],
             "held": self._ledger.tree(tree).held,
         }
         if request.get("release"):
@@ -97,8 +99,13 @@ class Operations:
         return answer
 
     def refuse(self, request: Request) -> Answer:
-        """Keep what is held."""
+        """Keep what is to be deleted; with ``forget`` what was refused before is no longer kept for that reason."""
         tree = self._tree(request)
+        if request.get("forget"):
+            forgotten = len(self._ledger.refusals(tree))
+            self._ledger.set_refusals(tree, ())
+            log.warning("tree %s: the operator takes %d refusals back", tree, forgotten)
+            return {"tree": tree, "forgotten": forgotten}
         kept = self._ledger.refuse(tree)
         log.warning("tree %s: the operator keeps %d paths that were to be deleted", tree, kept)
         self._dispatcher.poke()
@@ -123,8 +130,12 @@ class Operations:
         return str(tree)
 
 
-def _trusted(paths: Sequence[Any]) -> tuple[TreePath, ...]:
+def _trusted(paths: object) -> tuple[TreePath, ...]:
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise UsageError("`paths` is a list of texts")
     try:
-        return tuple(sorted({trust(str(path).encode("utf-8", "surrogateescape")) for path in paths}))
+        return tuple(sorted({trust(path.encode("utf-8", "surrogateescape")) for path in paths}))
     except UntrustedPath as error:
         raise UsageError(f"{error}: write paths relative to the tree") from error
+    except UnicodeEncodeError as error:
+        raise UsageError("`paths` holds half of a surrogate pair, which no file name has") from error

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from pushmirror.core.command import RunOptions, Selection
 from pushmirror.core.filters import Rules, rsync_arguments
-from pushmirror.core.model import DeleteBudget, Stage
+from pushmirror.core.model import DeleteBudget, Stage, StageKind
 from pushmirror.core.paths import TreePath
 from pushmirror.core.profiles import Profile, metadata_arguments, payload_arguments
 from pushmirror.core.source import Source, parse_source
 from pushmirror.core.sources import Proof, compose_identity
+from pushmirror.core.watchdog import Limits
 from pushmirror.settings.subscriber import SubscriberTree, TreeSource
 from pushmirror.subscriber.lock import TreeLock
 from pushmirror.subscriber.mirror import Mirror
-from pushmirror.subscriber.runner import Limits
+
+_FILLING = (StageKind.METADATA, StageKind.PAYLOAD, StageKind.DIRECTORIES, StageKind.WHOLE)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,17 @@ class TreeParts:
             no_progress_s=tree.no_progress_ms / 1000,
             wall_clock_s=tree.list_job_limit_ms / 1000 if stage.paths else None,
             output_bytes=tree.output_limit_bytes,
+            beginning_s=tree.list_job_limit_ms / 1000,
+            beginning_bytes=tree.output_limit_bytes,
+            least_bytes_per_s=tree.least_rate_bytes_per_second,
+            memory_bytes=tree.memory_limit_bytes,
+            floor_bytes=tree.min_free_bytes if stage.kind in _FILLING else 0,
         )
+
+    @property
+    def writable(self) -> tuple[str, ...]:
+        """The folders that rsync has to write to."""
+        return (str(self.settings.path), str(self.settings.staging_path))
 
 
 def _seconds(duration_ms: int) -> int:

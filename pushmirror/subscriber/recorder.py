@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from pushmirror.core.leaps import Leap
 from pushmirror.core.model import Head
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import HeardUpdate
@@ -36,6 +37,21 @@ class Recorder:
             ", the whole tree" if any(heard.update.whole for heard in updates) else "",
             f", with all since {first.serial}" if len(updates) > 1 else "",
         )  # fmt: skip
+
+    def hold_leap(self, tree: str, leap: Leap) -> None:
+        """Record a jump that waits for the operator; what is at hand goes on."""
+        held = self._ledger.leap(tree)
+        if held is None or held.head != leap.head:
+            self._ledger.hold_leap(tree, leap)
+            log.error(
+                "tree %s: %s, and nobody can be asked whether that is so: it is held (pushmirror approve %s --leap)",
+                tree, leap.reason, tree,
+            )  # fmt: skip
+
+    def settle_leap(self, tree: str) -> None:
+        """Record that the publisher has said itself where it is."""
+        if self._ledger.forget_leap(tree):
+            log.warning("tree %s: the publisher says itself where it is: nothing is held any more", tree)
 
     def start_over(self, tree: str, head: Head, at_ms: int | None, *, forked: bool = False) -> None:
         """Record that the whole of `tree` is to be synced at `head`, which was told `at_ms` (None: just now).

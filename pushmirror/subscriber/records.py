@@ -37,6 +37,10 @@ class TreeRecord:
     reason: str | None
     held: str | None
     """Why the pending deletions wait for the operator."""
+    lost: int
+    """Entries that were deleted since the operator's last word, and that nothing new has made up for."""
+    refusals: int
+    """Paths that the operator has refused to delete."""
     incomplete: tuple[TreePath, ...]
     pending_updates: int
     pending_since_ms: int | None
@@ -87,6 +91,8 @@ class PendingUpdate:
     at_ms: int
     body: bytes | None
     root_mtime_ns: int | None
+    bytes: int = 0
+    """The size of what it put, by the publisher's word."""
 
     @property
     def changes(self) -> ChangeList | None:
@@ -102,6 +108,8 @@ class Deletion:
     serial: int
     due_ms: int
     approved: bool
+    in_the_way: bool = False
+    """A directory whose place a file or link is to take, which waits for that."""
 
 
 @dataclass(frozen=True)

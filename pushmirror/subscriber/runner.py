@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +28,11 @@ from pushmirror.core.model import StageKind
 from pushmirror.core.output import Items, Notes, has_clash, parse_items, parse_notes
 from pushmirror.core.progress import Progress, parse_progress
 from pushmirror.core.source import Source
+from pushmirror.core.watchdog import Limits, Sample, Watchdog
 from pushmirror.errors import StateError
+from pushmirror.subscriber.confinement import start_confined
+from pushmirror.subscriber.environment import clean_environment
+from pushmirror.subscriber.process_group import ProcessGroup
 
 _WATCH_EVERY_S = 0.5
 _KILL_AFTER_S = 5.0
@@ -41,15 +45,6 @@ _NOT_EXECUTABLE = 126
 
 
 @dataclass(frozen=True)
-class Limits:
-    """When a run is ended: without progress, in all (None: never), and by how much it prints."""
-
-    no_progress_s: float
-    wall_clock_s: float | None
-    output_bytes: int
-
-
-@dataclass(frozen=True)
 class RunResult:
     """How a run ended and what it told."""
 
@@ -59,16 +54,16 @@ class RunResult:
     judgement: Judgement
 
 
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` without anything that changes what rsync does, the language it speaks, or its time zone."""
-    kept = {key: value for key, value in environment.items() if not key.startswith(("RSYNC_", "LC_", "LANG"))}
-    return {**kept, "LC_ALL": "C", "TZ": "UTC0"}
-
-
 class Runner:
-    """Runs rsync. `program` is its name or path; `folder` holds each run's input and output while it lasts."""
+    """Runs rsync. `program` is its name or path; `folder` holds each run's input and output while it lasts.
 
-    def __init__(self, reactor: Any, program: str, folder: Path, environment: Mapping[str, str]) -> None:
+    If it is `confined`, and the kernel can do that, it can write in the folders that each run names and nowhere else.
+    """
+
+    def __init__(
+        self, reactor: Any, program: str, folder: Path, environment: Mapping[str, str], *, confined: bool = True
+    ) -> None:
+        self._confined = confined
         self._reactor = reactor
         self._folder = folder
         self._environment = clean_environment(environment)
@@ -80,15 +75,24 @@ class Runner:
             raise StateError(f"there is no program {program!r}: install rsync, or name it in `rsync:`") from error
 
     async def run(
-        self, tree: str, kind: StageKind, command: Command, source: Source, limits: Limits, lock: int
+        self,
+        tree: str,
+        kind: StageKind,
+        command: Command,
+        source: Source,
+        limits: Limits,
+        lock: int,
+        writable: Sequence[str] = (),
     ) -> RunResult:
-        """Run `command` for `tree`; at most one runs per tree. `lock` is the descriptor that rsync inherits."""
+        """Run `command` for `tree`; at most one runs per tree. `lock` is the descriptor that rsync inherits, `writable`
+        are the folders that it writes to, the tree's own first."""
         if self._closed_because is not None:
             ended = Judgement(Outcome.RETRY, self._closed_because)
             return RunResult(-signal.SIGTERM, Items(), Notes(), ended)
         folder = self._folder / tree
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        run = _Run(self._reactor, self._program, self._environment, folder, command, limits)
+        run = _Run(self._reactor, self._program, self._environment, folder, command, limits, writable)
+        run.confined = self._confined and bool(writable)
         self._running[tree] = run
         try:
             code = await run.start(lock)
@@ -101,8 +105,9 @@ class Runner:
         judgement = judge_exit(kind, code, notes)
         if run.ended_because is not None:
             # A limit that was passed may be the source's doing; the end of this daemon is not.
-            outcome = judge_exit(kind, -signal.SIGTERM, notes).outcome
-            judgement = Judgement(outcome, run.ended_because, of_source=self._closed_because is None)
+            outcome = Outcome.FULL if run.ran_out_of_room else judge_exit(kind, -signal.SIGTERM, notes).outcome
+            of_source = self._closed_because is None and not run.ran_out_of_room
+            judgement = Judgement(outcome, run.ended_because, of_source=of_source)
         return RunResult(code, items, notes, judgement)
 
     def progress(self, tree: str) -> Progress | None:
@@ -135,6 +140,7 @@ class _Run:
         folder: Path,
         command: Command,
         limits: Limits,
+        writable: Sequence[str],
     ) -> None:
         self._reactor = reactor
         self._program = program
@@ -142,6 +148,7 @@ class _Run:
         self._folder = folder
         self._command = command
         self._limits = limits
+        self._writable = writable
         self._ended: Deferred[int] = Deferred()
         self._watch = LoopingCall(self._check)
         self._watch.clock = reactor
@@ -149,18 +156,18 @@ class _Run:
         self._pid = 0
         self._process: Any = None
         self._end_of_process: Any = None
-        self._started = 0.0
-        self._last_progress = 0.0
-        self._progress = -1
+        self._watchdog = Watchdog(limits, reactor.seconds())
+        self._group = ProcessGroup(0)
+        self.confined = False
         self.ended_because: str | None = None
         self.printed_too_much = False
+        self.ran_out_of_room = False
         self.told: Progress | None = None
 
     def start(self, lock: int) -> Deferred[int]:
         """Start rsync; the result fires with its exit code, negative for a signal."""
         listing = self._folder / "list"
         listing.write_bytes(self._command.listing)
-        self._started = self._last_progress = self._reactor.seconds()
         with (
             listing.open("rb") as given,
             (self._folder / "output").open("wb") as output,
@@ -179,23 +186,27 @@ class _Run:
         return self._ended
 
     def _spawn(self, given: IO[bytes], output: IO[bytes], messages: IO[bytes], lock: int) -> None:
-        running = self._program(
-            *self._command.arguments,
-            _in=given,
-            _out=output,
-            _err=messages,
-            _env=self._environment,
-            _cwd="/",
-            _bg=True,
-            _bg_exc=False,
-            _new_session=True,
-            _new_group=False,
-            _ok_code=_ANY_CODE,
-            _tty_in=False,
-            _tty_out=False,
-            _pass_fds={lock},
-        )
+        def start() -> Any:
+            return self._program(
+                *self._command.arguments,
+                _in=given,
+                _out=output,
+                _err=messages,
+                _env=self._environment,
+                _cwd="/",
+                _bg=True,
+                _bg_exc=False,
+                _new_session=True,
+                _new_group=False,
+                _ok_code=_ANY_CODE,
+                _tty_in=False,
+                _tty_out=False,
+                _pass_fds={lock},
+            )
+
+        running = start_confined(start, self._writable) if self.confined else start()
         self._pid = running.pid
+        self._group = ProcessGroup(self._pid)
         self._process = running.process
         try:
             self._end_of_process = _EndOfProcess(self._pid, self._finish)
@@ -237,31 +248,32 @@ class _Run:
     def _check(self) -> None:
         now = self._reactor.seconds()
         self.told = parse_progress(self._tail("output")) or self.told
-        progress = self._measure()
-        if progress != self._progress:
-            self._progress, self._last_progress = progress, now
-        limits = self._limits
-        if now - self._last_progress > _CLASH_PATIENCE_S and has_clash(self._tail("messages")):
+        self._group.look()
+        sample = Sample(
+            printed_bytes=sum((self._folder / name).stat().st_size for name in ("output", "messages")),
+            moved_bytes=self._group.moved_bytes,
+            memory_bytes=self._group.memory_bytes,
+            has_begun=self._group.has_forked,
+            free_bytes=self._find_room(),
+        )
+        reason = self._watchdog.judge(sample, now)
+        if self._watchdog.quiet_s(now) > _CLASH_PATIENCE_S and has_clash(self._tail("messages")):
             self.end("rsync could not make way for a file, and stopped working")
-        elif now - self._last_progress > limits.no_progress_s:
-            self.end(f"rsync made no progress for {limits.no_progress_s:.0f} s")
-        elif limits.wall_clock_s is not None and now - self._started > limits.wall_clock_s:
-            self.end(f"rsync took longer than {limits.wall_clock_s:.0f} s")
-        elif self._printed() > limits.output_bytes:
-            self.printed_too_much = True
-            self.end(f"rsync printed more than {limits.output_bytes} bytes")
+        elif reason is not None:
+            self.printed_too_much = sample.printed_bytes > self._limits.output_bytes
+            self.ran_out_of_room = self._watchdog.judge_room(sample) is not None
+            self.end(reason)
+
+    def _find_room(self) -> int | None:
+        if not (self._limits.floor_bytes and self._writable):
+            return None
+        found = os.statvfs(self._writable[0])
+        return found.f_bavail * found.f_frsize
 
     def _tail(self, name: str) -> bytes:
         with (self._folder / name).open("rb") as output:
             output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
             return output.read(_TAIL_BYTES)
-
-    def _printed(self) -> int:
-        return sum((self._folder / name).stat().st_size for name in ("output", "messages"))
-
-    def _measure(self) -> int:
-        """Return a number that grows while any process of the group reads or writes, network and disk alike."""
-        return self._printed() + sum(_bytes_moved(pid) for pid in _group(self._pid))
 
 
 @implementer(IReadDescriptor)
@@ -286,22 +298,3 @@ class _EndOfProcess:
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-
-def _group(leader: int) -> list[int]:
-    found = [leader]
-    for pid in found:
-        try:
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        except OSError:
-            continue
-        found.extend(int(child) for child in children)
-    return found
-
-
-def _bytes_moved(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("rchar", "wchar")))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.threads import deferToThreadPool
 
 from pushmirror.core.arrival import Arrival, find_moved, find_turned, find_twins, judge_arrival
-from pushmirror.core.budget import judge_deletions
 from pushmirror.core.command import build_command
 from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.model import Stage, StageKind
 from pushmirror.core.paths import TreePath, shorten, topmost
+from pushmirror.subscriber.ledger import Ledger
+from pushmirror.subscriber.links import clear_links_above, remove_links_out
 from pushmirror.subscriber.parts import SourceParts, TreeParts
 from pushmirror.subscriber.runner import Runner, RunResult
+from pushmirror.subscriber.way import Way
 
 log = logging.getLogger(__name__)
 
@@ -25,18 +27,25 @@ Result = TypeVar("Result")
 
 _MAX_CLASH_ROUNDS = 5
 _MAX_TWIN_ROUNDS = 5
-_DRY = (StageKind.PLAN, StageKind.LISTING, StageKind.MARKER, StageKind.SURPLUS)
+_PARTIAL = 23
+_DRY = (StageKind.PLAN, StageKind.LISTING, StageKind.MARKER, StageKind.PROBE, StageKind.SURPLUS)
 _BRINGING = (StageKind.METADATA, StageKind.PAYLOAD, StageKind.DIRECTORIES, StageKind.WHOLE)
 
 
 class JobStopped(Exception):
-    """A job cannot go on; `judgement` says why, `missing` that its upstream does not have all that was announced."""
+    """A job cannot go on; `judgement` says why, `missing` that its upstream does not have all that was announced.
 
-    def __init__(self, judgement: Judgement, code: int | None = None, *, missing: bool = False) -> None:
+    One that was not begun for want of room would have added `growth_bytes`.
+    """
+
+    def __init__(
+        self, judgement: Judgement, code: int | None = None, *, missing: bool = False, growth_bytes: int | None = None
+    ) -> None:
         super().__init__(judgement.reason)
         self.judgement = judgement
         self.code = code
         self.missing = missing
+        self.growth_bytes = growth_bytes
 
     @property
     def elsewhere(self) -> bool:
@@ -64,19 +73,21 @@ class Sum:
 
 
 class Runs:
-    """Runs the stages of a job of the tree of `parts`, whose mirror has `entries` entries.
+    """Runs the stages of a job of the tree of `parts`.
 
     They read from the first source, until another one is named. `lock` is the tree's, to be set before the first run.
     """
 
-    def __init__(self, reactor: Any, parts: TreeParts, runner: Runner, entries: int) -> None:
+    def __init__(
+        self, reactor: Any, parts: TreeParts, runner: Runner, ledger: Ledger, clock_ms: Callable[[], int]
+    ) -> None:
         self._reactor = reactor
         self._parts = parts
         self._runner = runner
         self.lock = -1
         self._source = parts.sources[0]
-        self._entries = entries
         self._mirror = parts.mirror
+        self.way = Way(parts, ledger, clock_ms, self.in_thread)
         self.exact_times = False
         """Whether runs over the whole tree compare times to the nanosecond."""
         self.announced: frozenset[TreePath] = frozenset()
@@ -84,23 +95,42 @@ class Runs:
         self.plain: frozenset[TreePath] = frozenset()
         """Those of them that were announced as files or links."""
         self.sum = Sum()
+        self.saw_content = False
+        """Whether the source was seen to have anything at all, since it is read from."""
 
     def read_from(self, source: SourceParts) -> None:
         """Let the runs from now on read from `source`; what another one does not let us read is forgotten."""
         self._source = source
+        self.saw_content = False
+        self.way.blocked.clear()
         self.sum.incomplete.clear()
 
     async def run(self, stage: Stage, source: SourceParts | None = None) -> RunResult:
-        """Run one stage, this time from `source` if there is one. Raises JobStopped unless it was done."""
+        """Run one stage, this time from `source` if there is one. Raises JobStopped unless it was done.
+
+        What cannot come because a directory stays in its way does not count.
+        """
         for _ in range(_MAX_CLASH_ROUNDS):
             result = await self._run_once(stage, source or self._source)
             if result.judgement.outcome is not Outcome.CLASH:
                 break
-            paths = topmost(path for path in result.notes.clashes if self._mirror.is_directory(path))
-            await self.move_aside(paths or result.notes.clashes)
+            if await self.clear_way(result.notes.clashes):
+                continue
+            if result.code == _PARTIAL:  # rsync has gone on, and brought everything else
+                return replace(result, judgement=Judgement(Outcome.DONE, "done, but for what has to wait"))
+            stage = self._without_blocked(stage)
         if result.judgement.outcome is not Outcome.DONE:
             raise JobStopped(result.judgement, result.code)
         return result
+
+    def _without_blocked(self, stage: Stage) -> Stage:
+        """Return what is left of a list at which rsync has stopped. Raises JobStopped where it cannot be passed by."""
+        left = tuple(path for path in stage.paths if path not in self.way.blocked)
+        if stage.recursive or not left or len(left) == len(stage.paths):
+            names = ", ".join(shorten(path) for path in sorted(self.way.blocked)[:5])
+            reason = f"directories that are to be deleted have to go first: {names}; approve them, or move them away"
+            raise JobStopped(Judgement(Outcome.FAILED, reason))
+        return Stage(stage.kind, left)
 
     async def put(self, stage: Stage, listed: Iterable[TreePath]) -> RunResult:
         """Run a stage that brings the paths `listed`.
@@ -108,8 +138,8 @@ class Runs:
         Raises JobStopped also when some of them are missing upstream, TurnedOut when some have to be brought with all
         that is below them.
         """
-        listed = tuple(listed)
         result = await self.run(stage)
+        listed = tuple(path for path in listed if path not in self.way.blocked)
         self.judge(judge_arrival(listed, result.items, result.notes, self.announced), result.code)
         turned = find_turned(listed, self.plain, result.items)
         if turned:
@@ -157,11 +187,26 @@ class Runs:
         command = build_command(stage, source, str(self._mirror.path), options)
         scope = f"{len(stage.paths)} paths" if stage.paths else "all"
         log.info("tree %s: %s, %s", self._parts.name, stage.kind.value, scope)
+        if stage.kind is StageKind.METADATA:
+            await self._remove_links(clear_links_above, self._mirror.root, stage.paths)
         result = await self._runner.run(
-            self._parts.name, stage.kind, command, source, self._parts.limits(stage), self.lock
+            self._parts.name, stage.kind, command, source, self._parts.limits(stage), self.lock, self._parts.writable
         )
+        if stage.kind in _BRINGING and result.items.links:
+            root = self._mirror.metadata_root if stage.kind is StageKind.METADATA else self._mirror.root
+            await self._remove_links(remove_links_out, root, result.items.links)
         self._count(stage.kind, result)
+        if read is self._source:
+            self.saw_content |= bool(result.items.present or result.notes.unreadable)
         return result
+
+    async def _remove_links(
+        self, remove: Callable[[bytes, Iterable[TreePath]], list[TreePath]], root: bytes, paths: Iterable[TreePath]
+    ) -> None:
+        removed = await self.in_thread(remove, root, paths)
+        if removed:
+            names = ", ".join(shorten(path) for path in removed[:5])
+            log.warning("tree %s: removed %d links that lead out of it: %s", self._parts.name, len(removed), names)
 
     def _count(self, kind: StageKind, result: RunResult) -> None:
         if kind not in _DRY:
@@ -171,22 +216,19 @@ class Runs:
         if kind in _BRINGING and kind is not StageKind.METADATA:
             self.sum.created += result.items.created
 
-    async def move_aside(self, paths: tuple[TreePath, ...]) -> None:
-        """Make way for files and links that take the place of the directories `paths`: that deletes what is in them.
+    async def clear_way(self, clashes: Iterable[TreePath]) -> bool:
+        """Make way for files and links that take the place of directories: that deletes what is in those.
 
-        Raises JobStopped when that is above the budget, or when no directory stands there.
+        Returns whether anything was moved; what is above the budget stays, as a deletion that is held. Raises
+        JobStopped when no directory stands there.
         """
-        count = await self.in_thread(self._mirror.count_entries, paths)
-        held = judge_deletions(count, max(self._entries, count), self._parts.budget)
-        if held is not None or not all(self._mirror.is_directory(path) for path in paths):
-            names = ", ".join(shorten(path) for path in paths[:5])
-            reason = held or "rsync cannot make way"
-            raise JobStopped(
-                Judgement(Outcome.FAILED, f"the upstream replaced directories by something else ({names}): {reason}")
-            )
-        for path in paths:
-            self._mirror.move_aside(path)
+        paths = topmost(path for path in clashes if self._mirror.is_directory(path))
+        if not paths:
+            names = ", ".join(shorten(path) for path in tuple(clashes)[:5])
+            raise JobStopped(Judgement(Outcome.FAILED, f"rsync cannot make way for what the upstream has: {names}"))
+        count = await self.way.clear(paths)
         self.sum.deleted += count
+        return count > 0
 
     async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Return what `function` returns, without holding up the reactor."""

@@ -16,6 +16,7 @@ from twisted.internet.task import LoopingCall
 
 from pushmirror.control.server import ControlServer
 from pushmirror.core.schedule import LONGEST_RETRY_MS, share_of
+from pushmirror.curve import load_curve_pair
 from pushmirror.errors import StateError
 from pushmirror.keys import PrivateKey, load_private_key
 from pushmirror.settings.relays import RelayHistory
@@ -23,6 +24,8 @@ from pushmirror.settings.subscriber import SubscriberSettings
 from pushmirror.subscriber.clocks import WallClock, read_clock_ms, read_steady_ms
 from pushmirror.subscriber.deletions import STILL_UPSTREAM_MS
 from pushmirror.subscriber.dispatcher import Dispatcher
+from pushmirror.subscriber.installed_rsync import ask_rsync
+from pushmirror.subscriber.leap_operations import LeapOperations
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.ledger_recovery import open_or_replace
 from pushmirror.subscriber.operations import Operations
@@ -47,7 +50,9 @@ def make_service(settings: SubscriberSettings, reactor: Any) -> Any:
     key = load_private_key(settings.key)
     trees = {name: make_parts(name, tree, state.locks) for name, tree in settings.trees.items()}
     _open_trees(state.ledger, trees, kept_trees(settings), clock_ms())
-    runner = Runner(reactor, settings.rsync, state.runs, os.environ)
+    runner = Runner(reactor, settings.rsync, state.runs, os.environ, confined=settings.confine_rsync)
+    rsync = ask_rsync(settings.rsync, os.environ, confine=settings.confine_rsync)
+    rsync.warn()
     upstreams: dict[str, UpstreamService] = {}
     dispatcher = Dispatcher(
         reactor,
@@ -64,14 +69,19 @@ def make_service(settings: SubscriberSettings, reactor: Any) -> Any:
         share=lambda tree: share_of(settings.name, tree),
         relay_head=lambda tree, relay: upstreams[trees[tree].settings.upstream].relays.head(tree, relay),
     )
-    shared = Shared(reactor, settings.name, key, state.ledger, clock_ms, dispatcher.poke)
+    curve = None if settings.curve is None else load_curve_pair(settings.curve)
+    shared = Shared(reactor, settings.name, key, state.ledger, clock_ms, dispatcher.poke, curve)
     for name, upstream in settings.upstreams.items():
         followed = frozenset(tree for tree, parts in trees.items() if parts.settings.upstream == name)
-        upstreams[name] = UpstreamService(shared, name, upstream, followed)
+        tree_keys = {tree: keys for tree in followed if (keys := trees[tree].settings.public_keys) is not None}
+        upstreams[name] = UpstreamService(shared, name, upstream, followed, tree_keys)
     copies = make_copies(settings, state.ledger)
     upstream_of = {name: parts.settings.upstream for name, parts in trees.items()}
-    status = Status(settings.name, upstreams, upstream_of, state.ledger, dispatcher, copies)
+    status = Status(settings.name, upstreams, upstream_of, state.ledger, dispatcher, copies, rsync)
     operations = Operations(tuple(trees), state.ledger, dispatcher, status, clock_ms)
+    leaps = LeapOperations(
+        tuple(trees), state.ledger, lambda tree: upstreams[trees[tree].settings.upstream].tracker.adopt_leap(tree)
+    )
     history = RelayHistory() if settings.relay is None else settings.relay.history
     relays = _make_relays(reactor, settings, key, state.ledger, copies, upstreams, clock_ms)
     for part in (
@@ -79,7 +89,7 @@ def make_service(settings: SubscriberSettings, reactor: Any) -> Any:
         *upstreams.values(),
         *relays,
         Shortening(reactor, kept_trees(settings), state.ledger, history, clock_ms),
-        ControlServer(reactor, settings.control, operations.handlers()),
+        ControlServer(reactor, settings.control, {**operations.handlers(), **leaps.handlers()}),
     ):
         part.setServiceParent(service)
     return service

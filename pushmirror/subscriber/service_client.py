@@ -20,12 +20,16 @@ from pushmirror.core.history_line import list_body, split_line
 from pushmirror.core.lists import MAX_LIST_BYTES, open_changes
 from pushmirror.core.messages import STATE, UPDATED, parse_state, parse_update, topic
 from pushmirror.core.model import Head, TreeState
+from pushmirror.core.rotation import MAX_ROTATIONS, ROTATED, fingerprint
 from pushmirror.core.wire import MAX_MESSAGE_BYTES, Envelope, digest, open_envelope, open_envelope_object
-from pushmirror.errors import MalformedMessage, PushmirrorError, ServiceError
+from pushmirror.errors import BadSignature, MalformedMessage, PushmirrorError, ServiceError
 from pushmirror.http.agent import make_agent
+from pushmirror.http.credentials import Credentials
+from pushmirror.http.headers import read_header
 from pushmirror.http.trust import Trust
 from pushmirror.keys import PublicKey, verify_envelope
 from pushmirror.subscriber.bodies import SILENT_TIMEOUT_S, Body, Lines, Unwanted
+from pushmirror.subscriber.key_ring import KeysOf
 from pushmirror.subscriber.records import HeardUpdate
 
 PAGE_UPDATES = 10_000
@@ -41,7 +45,10 @@ STATE_TIMEOUT_S = 20.0
 _GONE = 410
 _OK = 200
 _NO_CONTENT = 204
+_UNAUTHORIZED = 401
+_FORBIDDEN = 403
 _TOO_MANY_REQUESTS = 429
+_TRIES_TO_BE_KNOWN = 2
 
 
 class HistoryGone(ServiceError):
@@ -57,35 +64,41 @@ class _TooMuch(ServiceError):
 
 
 class ServiceClient:
-    """The service at `url` of the upstream `publisher`, which signs with one of `keys`; over https as `trust` says."""
+    """The service at `url` of the upstream `publisher`, which signs what is about a tree with one of `keys_of` it; over
+    https as `trust` says. A private one is shown the `credentials`; `fault` says when they did not do."""
 
     def __init__(
         self,
         reactor: Any,
         url: str,
         publisher: str,
-        keys: Sequence[PublicKey],
+        keys_of: KeysOf,
         prefix: str,
         environment: str,
         trust: Trust | None = None,
         tell_clock: Callable[[int], None] = lambda at_ms: None,
         *,
         page_updates: int = PAGE_UPDATES,
+        credentials: Credentials | None = None,
     ) -> None:
         self._reactor = reactor
         self._url = url.rstrip("/")
         self._publisher = publisher
-        self._keys = tuple(keys)
+        self._keys_of = keys_of
         self._prefix = prefix
         self._environment = environment
         self._page_updates = page_updates
+        self._credentials = credentials
+        self.fault: str | None = None
         self.tell_clock = tell_clock
+        self.doubt_keys: Callable[[], None] = lambda: None
+        """Called when an answer is signed with no key that counts: it may have been exchanged."""
         self._agent = make_agent(reactor, trust or Trust(), lambda: datetime.now(timezone.utc))
         self._places = DeferredSemaphore(MAX_QUESTIONS)
 
     async def state(self, tree: str) -> TreeState:
         """Return the publisher's own, fresh word on where `tree` is. Raises ServiceError or MalformedMessage."""
-        envelope, nonce = await self._ask_state(tree, STATE, self._keys)
+        envelope, nonce = await self._ask_state(tree, STATE, self._keys_of(tree))
         state = parse_state(envelope.msg)
         if (state.publisher, state.tree, state.nonce) != (self._publisher, tree, nonce):
             raise MalformedMessage("the tree state answers another question")
@@ -98,15 +111,22 @@ class ServiceClient:
         lines: list[bytearray] = []
         await self._get(
             f"/v1/trees/{quote(tree)}",
-            {"nonce": nonce},
+            {"nonce": nonce, "keys": _name_keys(self._keys_of(tree))},
             lambda: Lines(self._reactor, lines.append, MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES),
             STATE_TIMEOUT_S,
         )
         envelope = open_envelope(b"".join(lines))
-        verify_envelope(envelope, keys)
+        self._verify(envelope, keys)
         if envelope.topic != topic(self._prefix, self._environment, kind):
             raise MalformedMessage("the answer is not a tree state")
         return envelope, nonce
+
+    def _verify(self, envelope: Envelope, keys: Sequence[PublicKey]) -> None:
+        try:
+            verify_envelope(envelope, keys)
+        except BadSignature:
+            self.doubt_keys()
+            raise
 
     async def updates(self, tree: str, epoch: str, after: int, take: Callable[[HeardUpdate], None]) -> int:
         """Hand some of the updates of `tree` after serial `after` to `take`, the oldest first, each once it is here.
@@ -125,6 +145,7 @@ class ServiceClient:
             count += 1
 
         query = {"epoch": epoch, "after": str(after), "limit": str(self._page_updates)}
+        query["keys"] = _name_keys(self._keys_of(tree))
         await self._get(
             f"/v1/trees/{quote(tree)}/updates",
             query,
@@ -136,7 +157,7 @@ class ServiceClient:
     def _read_update(self, tree: str, line: bytearray) -> HeardUpdate:
         found = split_line(line)
         envelope = open_envelope_object(found.update)
-        verify_envelope(envelope, self._keys)
+        self._verify(envelope, self._keys_of(tree))
         if envelope.topic != topic(self._prefix, self._environment, UPDATED):
             raise MalformedMessage("the history holds something that is not an update")
         update = parse_update(envelope.msg)
@@ -147,6 +168,28 @@ class ServiceClient:
             body = list_body(found.listed, update.list_digest)
             changes = open_changes(body)
         return HeardUpdate(update, digest(envelope.signed), changes, envelope.travelling, body)
+
+    async def rotations(self, take: Callable[[Envelope], None]) -> None:
+        """Hand each message by which the publisher has exchanged its key to `take`, the oldest first.
+
+        Nothing is verified here. Raises ServiceError or MalformedMessage, and what `take` raises.
+        """
+        count = 0
+
+        def take_line(line: bytearray) -> None:
+            nonlocal count
+            count += 1
+            envelope = open_envelope(bytes(line))
+            if count > MAX_ROTATIONS or envelope.topic != topic(self._prefix, self._environment, ROTATED):
+                raise MalformedMessage("something else than rotations of its key is handed out")
+            take(envelope)
+
+        await self._get(
+            f"/v1/keys/{quote(self._publisher)}",
+            {},
+            lambda: Lines(self._reactor, take_line, MAX_MESSAGE_BYTES, MAX_ROTATIONS * MAX_MESSAGE_BYTES),
+            STATE_TIMEOUT_S,
+        )
 
     async def report(self, body: bytes) -> None:
         """Hand in a signed report. Raises ServiceError when it is not taken."""
@@ -170,32 +213,47 @@ class ServiceClient:
         return False
 
     async def _post(self, path: str, body: bytes, what: str) -> None:
-        headers = Headers({b"Content-Type": [b"application/json"]})
-        request = self._agent.request(b"POST", f"{self._url}{path}".encode(), headers, Body(body))
-        response = await _in_time(self._reactor, request, STATE_TIMEOUT_S)
+        headers = {"Content-Type": ["application/json"]}
+        response = await self._request(b"POST", path.encode(), headers, body, STATE_TIMEOUT_S)
         response.deliverBody(Unwanted())
         if response.code not in (_OK, _NO_CONTENT):
             raise ServiceError(f"{self._url} did not take {what}: it answered {response.code}")
 
     async def _get(self, path: str, query: dict[str, str], make_reader: Callable[[], Lines], timeout_s: float) -> None:
-        url = f"{self._url}{path}?{urlencode(query)}".encode()
+        target = f"{path}{'?' if query else ''}{urlencode(query)}".encode()
         for _ in range(MAX_WAITS):
             try:
-                await self._places.run(self._ask, url, make_reader, timeout_s)
+                await self._places.run(self._ask, target, make_reader, timeout_s)
                 return
             except _TooMuch as error:
                 await deferLater(self._reactor, min(error.wait_s, MAX_WAIT_S))
         raise ServiceError(f"{self._url} answers that it is asked too much, {MAX_WAITS} times in a row")
 
-    def _ask(self, url: bytes, make_reader: Callable[[], Lines], timeout_s: float) -> Deferred[None]:
-        asked = Deferred.fromCoroutine(self._read(url, make_reader()))
+    def _ask(self, target: bytes, make_reader: Callable[[], Lines], timeout_s: float) -> Deferred[None]:
+        asked = Deferred.fromCoroutine(self._read(target, make_reader()))
         return Deferred.fromCoroutine(_in_time(self._reactor, asked, timeout_s))
 
-    async def _read(self, url: bytes, reader: Lines) -> None:
+    async def _request(
+        self, method: bytes, target: bytes, headers: dict[str, list[str]], body: bytes, timeout_s: float
+    ) -> Any:
+        """Return the answer to a request. One that has to be signed is asked again, with the nonce that was given."""
+        for _ in range(_TRIES_TO_BE_KNOWN):
+            signed = {} if self._credentials is None else self._credentials.headers(method, target, body)
+            producer = Body(body) if body else None
+            request = self._agent.request(method, self._url.encode() + target, Headers(headers | signed), producer)
+            response = await _in_time(self._reactor, request, timeout_s)
+            challenges = read_header(response.headers, "WWW-Authenticate")
+            if response.code != _UNAUTHORIZED or self._credentials is None or not self._credentials.learn(challenges):
+                break
+            response.deliverBody(Unwanted())
+        refused = response.code == _UNAUTHORIZED or (response.code == _FORBIDDEN and bool(signed))
+        self.fault = f"{self._url} is private, and does not know this node or its key" if refused else None
+        return response
+
+    async def _read(self, target: bytes, reader: Lines) -> None:
         # A compressed answer of some kilobytes can be one of gigabytes: none is asked for, and none is taken.
-        headers = Headers({b"Accept-Encoding": [b"identity"]})
-        request = self._agent.request(b"GET", url, headers)
-        response = await _in_time(self._reactor, request, min(SILENT_TIMEOUT_S, STATE_TIMEOUT_S))
+        headers = {"Accept-Encoding": ["identity"]}
+        response = await self._request(b"GET", target, headers, b"", min(SILENT_TIMEOUT_S, STATE_TIMEOUT_S))
         encoding = response.headers.getRawHeaders(b"Content-Encoding", [b"identity"])
         if response.code == _OK and encoding == [b"identity"]:
             response.deliverBody(reader)
@@ -208,12 +266,19 @@ class ServiceClient:
             raise HistoryGone(f"{self._url} does not keep the updates that were asked for")
         if response.code == _TOO_MANY_REQUESTS:
             raise _TooMuch(f"{self._url} is asked too much", _wait_s(response.headers))
+        if self.fault is not None:
+            raise ServiceError(f"{self.fault}: ask its operator to add it to authorized_nodes there")
         raise ServiceError(f"{self._url} answered {response.code} instead of {_OK}")
+
+
+def _name_keys(keys: Sequence[PublicKey]) -> str:
+    """Return by which keys an answer can be verified here: a publisher has two while it goes over to another one."""
+    return ",".join(fingerprint(key.line) for key in keys)
 
 
 def _wait_s(headers: Headers) -> int:
     """Return after how many seconds the service wants to be asked again; what it may not want is a second."""
-    text = headers.getRawHeaders("Retry-After", [""])[-1]
+    text = (read_header(headers, "Retry-After") or [""])[-1]
     return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 10 else 1
 
 

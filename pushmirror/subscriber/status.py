@@ -11,6 +11,8 @@ from pushmirror.core.model import Event
 from pushmirror.core.paths import shorten
 from pushmirror.core.progress import Progress
 from pushmirror.subscriber.dispatcher import Dispatcher
+from pushmirror.subscriber.installed_rsync import InstalledRsync
+from pushmirror.subscriber.leap_operations import show_leap
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import JobRecord, TreeRecord
 from pushmirror.subscriber.relay.copies import Copies
@@ -36,8 +38,10 @@ class Status:
         ledger: Ledger,
         dispatcher: Dispatcher,
         copies: Copies,
+        rsync: InstalledRsync,
     ) -> None:
         self._node = node
+        self._rsync = rsync
         self._upstreams = upstreams
         self._copies = copies
         self._upstream_of = upstream_of
@@ -51,12 +55,14 @@ class Status:
             "role": "subscriber",
             "node": self._node,
             "version": __version__,
+            "rsync": self._rsync.show(),
             "upstreams": {name: upstream.show() for name, upstream in self._upstreams.items()},
             "trees": {name: self._show_tree(records[name]) for name in self._upstream_of},
         }
 
     def _show_tree(self, record: TreeRecord) -> dict[str, Any]:
         held = {"deletions": record.pending_deletions, "reason": record.held} if record.held else None
+        space = self._dispatcher.show_space(record)
         last = next((job for job in self._ledger.jobs(record.tree, 5) if job.finished_ms is not None), None)
         return {
             "upstream": self._upstream_of[record.tree],
@@ -68,6 +74,8 @@ class Status:
             "pending_paths": record.pending_paths,
             "pending_deletions": record.pending_deletions,
             "held": held,
+            "refused_deletions": record.refusals,
+            "leap": show_leap(self._ledger.leap(record.tree)),
             "incomplete": [shorten(path) for path in record.incomplete[:_SHOWN_INCOMPLETE]],
             "entries": record.entries,
             "progress": _show_progress(self._dispatcher.progress(record.tree)),
@@ -76,7 +84,8 @@ class Status:
             "retry_at": _seconds(record.retry_at_ms or record.full_sync_retry_at_ms),
             "upstream_busy_until": _seconds(self._dispatcher.needs(record).upstream_busy_until_ms),
             **self._dispatcher.show_sources(record),
-            "reason": record.reason or self._dispatcher.why_no_source(record),
+            "space": space,
+            "reason": record.reason or (space or {}).get("reason") or self._dispatcher.why_no_source(record),
             "relay": self._copies.show(record.tree),
             "unannounced": {"total": record.unannounced_total, "last": record.unannounced_last},
         }

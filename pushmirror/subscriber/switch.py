@@ -9,12 +9,9 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from pushmirror.core.paths import TreePath, ancestors
-
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAX_OPEN = 64
+from pushmirror.subscriber.directories import Directories
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def put_in_place(root: bytes, stage: bytes, ordered: Iterable[TreePath], staged:
     stands where a directory belongs is removed. No directory may stand where a file belongs: whoever calls this has
     moved those aside. Raises OSError.
     """
-    with _Directories(root) as here, _Directories(stage) as there:
+    with Directories(root, linked=True) as here, Directories(stage) as there:
         for path in ordered:
             for above in reversed(tuple(ancestors(path))):
                 here.make(above)
@@ -70,48 +67,3 @@ def _rename(source: int, target: int, name: bytes) -> None:
         for descriptor in (source, target):
             os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | stat.S_IRWXU)
         os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
-
-
-class _Directories:
-    """Descriptors of directories below a root, opened part by part without following links; the last ones are kept."""
-
-    def __init__(self, root: bytes) -> None:
-        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._open: dict[bytes, int] = {}
-
-    def __enter__(self) -> _Directories:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for descriptor in (*self._open.values(), self._root):
-            os.close(descriptor)
-
-    def open(self, path: bytes) -> int:
-        """Return a descriptor of the directory `path`, which belongs to this object. Raises OSError."""
-        if not path:
-            return self._root
-        if path not in self._open:
-            parent = self.open(os.path.dirname(path))
-            found = os.open(os.path.basename(path), _OPEN_DIRECTORY, dir_fd=parent)
-            self._make_room()
-            self._open[path] = found
-        return self._open[path]
-
-    def _make_room(self) -> None:
-        while len(self._open) >= _MAX_OPEN:
-            oldest = next(iter(self._open))
-            os.close(self._open.pop(oldest))
-
-    def make(self, path: TreePath) -> None:
-        """Make the directory `path` where there is none, in the place of whatever else stands there.
-
-        Its parent is a directory. Raises OSError.
-        """
-        parent, name = self.open(os.path.dirname(path)), os.path.basename(path)
-        try:
-            if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                return
-            os.unlink(name, dir_fd=parent)
-        except FileNotFoundError:
-            pass
-        os.mkdir(name, 0o755, dir_fd=parent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pushmirror.core.leaps import LeapBounds, find_leap
 from pushmirror.core.model import Head, Heartbeat, RelayHead, Updating
 from pushmirror.core.relaying import judge_relay
 from pushmirror.core.tracking import Verdict, judge_head, judge_update
@@ -19,6 +20,10 @@ from pushmirror.subscriber.updating import UpdatingTrees
 
 FIRST_CONTACT_S = 45.0
 """So long after the start a first sync waits to be told where the publisher is; a heartbeat comes every 30 s."""
+_AHEAD = (Verdict.NEXT, Verdict.GAP, Verdict.FORK, Verdict.NEW_EPOCH)
+_FAR = "far"
+"""In the place of an epoch: what is too far away is asked about once a minute, whatever epochs it tells."""
+DEFAULT_BOUNDS = LeapBounds(serials=100_000, epoch_ms=86_400_000)
 _DOUBT_EVERY_MS = 60_000
 
 
@@ -34,16 +39,19 @@ class Tracker:
         clock_ms: Callable[[], int],
         steady_ms: Callable[[], int],
         changed: Callable[[str], None],
+        bounds: LeapBounds = DEFAULT_BOUNDS,
     ) -> None:
         self._reactor = reactor
         self._trees = tuple(trees)
         self._ledger = ledger
         self._clock_ms = clock_ms
         self._steady_ms = steady_ms
+        self._bounds = bounds
         self._updating = UpdatingTrees(steady_ms)
         self._recorder = Recorder(ledger, self._updating, clock_ms, changed)
         self._catching_up = {
-            tree: CatchingUp(reactor, tree, ledger, self._recorder, client, steady_ms) for tree in self._trees
+            tree: CatchingUp(reactor, tree, ledger, self._recorder, client, clock_ms, steady_ms, bounds)
+            for tree in self._trees
         }
         self._doubted_ms: dict[tuple[str, str | None], int] = {}
         self._started_s = 0.0
@@ -84,6 +92,11 @@ class Tracker:
         """Return until when the publisher may be updating `tree`, by its own word; None when it is not."""
         return self._from_now(self._updating.left_ms(tree))
 
+    @property
+    def catching_up_trees(self) -> tuple[str, ...]:
+        """The trees of which somebody is being asked something."""
+        return tuple(tree for tree, catching_up in self._catching_up.items() if catching_up.is_asking)
+
     def catching_up_until_ms(self, tree: str) -> int | None:
         """Return until when list jobs of `tree` should wait for the rest of its history; None when they need not."""
         return self._from_now(self._catching_up[tree].hold_left_ms())
@@ -96,8 +109,8 @@ class Tracker:
     def take_update(self, heard: HeardUpdate) -> Verdict:
         """Act on an announcement."""
         update = heard.update
-        verdict = judge_update(self._ledger.head(update.tree), update)
         head = Head(update.epoch, update.serial, heard.digest)
+        verdict = self._doubt(update.tree, judge_update(self._ledger.head(update.tree), update), head)
         listed = update.whole or update.changes is not None
         if verdict is Verdict.NEXT and listed:
             self._recorder.announce(update.tree, (heard,))
@@ -120,7 +133,16 @@ class Tracker:
         for tree in self._trees:
             head = heartbeat.trees.get(tree)
             if head is not None:
-                self._act(tree, judge_head(self._ledger.head(tree), head), head, heartbeat.at_ms)
+                verdict = self._doubt(tree, judge_head(self._ledger.head(tree), head), head)
+                self._act(tree, verdict, head, heartbeat.at_ms)
+
+    def _doubt(self, tree: str, verdict: Verdict, head: Head) -> Verdict:
+        """Return the verdict on `head` in the light of what is known of other times, and of how far it is away."""
+        if verdict is Verdict.NEW_EPOCH and self._ledger.is_over(tree, head):
+            return Verdict.OLD_EPOCH
+        if verdict in _AHEAD and find_leap(self._ledger.head(tree), head, self._bounds, self._clock_ms()):
+            return Verdict.TOO_FAR
+        return verdict
 
     def take_relay_heads(self, heads: Mapping[str, RelayHead], at_ms: int, *, leads: bool) -> None:
         """Act on what a relay says that it has of each tree. It `leads` when nobody who is heard goes before it."""
@@ -131,23 +153,48 @@ class Tracker:
     def _act_on_relay(self, tree: str, applied: Head, at_ms: int, leads: bool) -> None:
         """Only a gap is filled at once. Whatever else a relay says makes us ask, the publisher itself if it answers."""
         believed = self._ledger.head(tree)
-        verdict = judge_relay(believed, applied)
+        verdict = self._doubt(tree, judge_relay(believed, applied), applied)
         younger = verdict is Verdict.NEW_EPOCH and (believed is None or self._may_doubt(tree, applied.epoch))
-        if verdict is Verdict.GAP:
+        if verdict is Verdict.TOO_FAR and self._may_doubt(tree, _FAR):
+            self._catching_up[tree].want(applied, at_ms, doubt=True)
+        elif verdict is Verdict.GAP:
             self._catching_up[tree].want(applied, at_ms, doubt=False)
         elif younger or (leads and verdict in (Verdict.FORK, Verdict.OLD_EPOCH) and self._may_doubt(tree)):
             self._catching_up[tree].want(None, at_ms, doubt=True)
 
     def _act(self, tree: str, verdict: Verdict, head: Head, at_ms: int) -> None:
         if verdict is Verdict.NEW_EPOCH and self._ledger.head(tree) is None:
-            self._recorder.start_over(tree, head, at_ms)
+            self._begin(tree, head, at_ms)
+        elif verdict is Verdict.TOO_FAR and self._may_doubt(tree, _FAR):
+            self._catching_up[tree].want(head, at_ms, doubt=True)
         elif verdict is Verdict.NEW_EPOCH and self._may_doubt(tree, head.epoch):
             # It may be over: a publisher that began anew with its clock set back has a younger one behind it.
             self._catching_up[tree].want(head, at_ms, doubt=True)
         elif verdict in (Verdict.GAP, Verdict.FORK):
             self._catching_up[tree].want(head, at_ms, doubt=verdict is Verdict.FORK)
-        elif verdict in (Verdict.OLD_EPOCH, Verdict.WENT_BACK) and self._may_doubt(tree):
+        elif verdict in (Verdict.OLD_EPOCH, Verdict.WENT_BACK) and self._may_doubt(tree, self._younger(tree, head)):
             self._catching_up[tree].want(None, at_ms, doubt=True)
+
+    def _younger(self, tree: str, head: Head) -> str | None:
+        """Return the epoch of `head` if it looks younger than what is believed."""
+        return head.epoch if judge_head(self._ledger.head(tree), head) is Verdict.NEW_EPOCH else None
+
+    def _begin(self, tree: str, head: Head, at_ms: int) -> None:
+        """Begin at the first head that is heard of, unless the publisher is about to say itself where it is: what is on
+        the bus may be of years ago."""
+        if self._catching_up[tree].hopeful:
+            self._catching_up[tree].want(head, at_ms, doubt=True)
+        else:
+            self._recorder.start_over(tree, head, at_ms)
+
+    def adopt_leap(self, tree: str) -> bool:
+        """Follow the jump of `tree` that is held: the operator says so. Returns whether there was one."""
+        leap = self._ledger.leap(tree)
+        if leap is None:
+            return False
+        self._ledger.forget_leap(tree)
+        self._recorder.start_over(tree, leap.head, leap.at_ms)
+        return True
 
     def _may_doubt(self, tree: str, epoch: str | None = None) -> bool:
         """Old messages can be replayed by anybody: they make us ask the publisher, but not more than once a minute.

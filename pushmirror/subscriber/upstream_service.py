@@ -5,31 +5,37 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
 
+from pushmirror.bus.encryption import make_client_curve
 from pushmirror.bus.zeromq import ZeroMQReceiver
 from pushmirror.core.liveness import Pulse
-from pushmirror.core.messages import HEARTBEAT, UPDATED, UPDATING, topic
+from pushmirror.core.messages import topic
 from pushmirror.core.model import Event, RelayHead
 from pushmirror.core.progress import Progress
 from pushmirror.core.relaying import join_states
+from pushmirror.curve import CurvePair
 from pushmirror.errors import StateError
+from pushmirror.http.credentials import Credentials
 from pushmirror.http.trust import Trust
-from pushmirror.keys import PrivateKey
+from pushmirror.keys import PrivateKey, PublicKey
 from pushmirror.logs import Throttle
 from pushmirror.settings.relays import UpstreamRelay
 from pushmirror.settings.subscriber import Upstream
 from pushmirror.subscriber.clocks import read_steady_ms
+from pushmirror.subscriber.key_ring import KeyRing
+from pushmirror.subscriber.key_watch import KeyWatch
 from pushmirror.subscriber.ledger import Ledger
-from pushmirror.subscriber.listener import Listener
+from pushmirror.subscriber.listener import KINDS, Listener
 from pushmirror.subscriber.records import JobRecord
 from pushmirror.subscriber.relay.client import RelayAddress, RelayClient
-from pushmirror.subscriber.relay.followed import FollowedRelay, FollowedRelays
+from pushmirror.subscriber.relay.followed import FollowedRelay, FollowedRelays, list_faults
 from pushmirror.subscriber.relay.hearing import RelayListener
 from pushmirror.subscriber.relay.owed import OwedNotes
 from pushmirror.subscriber.relay.services import Services
@@ -46,7 +52,8 @@ _TURNS_PER_NOTE = 10
 
 @dataclass(frozen=True)
 class Shared:
-    """What all upstreams of a node work with. `changed` is called with a tree that got something to do."""
+    """What all upstreams of a node work with. `changed` is called with a tree that got something to do; by `curve` the
+    node is known on buses that are private."""
 
     reactor: Any
     node: str
@@ -54,37 +61,77 @@ class Shared:
     ledger: Ledger
     clock_ms: Callable[[], int]
     changed: Callable[[str], None]
+    curve: CurvePair | None = None
 
 
 class UpstreamService(Service):
-    """The upstream `name`, whose `trees` are followed."""
+    """The upstream `name`, whose `trees` are followed; some of them have keys of their own (`tree_keys`)."""
 
-    def __init__(self, shared: Shared, name: str, settings: Upstream, trees: frozenset[str]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        name: str,
+        settings: Upstream,
+        trees: frozenset[str],
+        tree_keys: Mapping[str, Sequence[PublicKey]] = MappingProxyType({}),
+    ) -> None:
         self._shared = shared
         self._name = name
         self._settings = settings
         self._trees = trees
-        prefix, environment, keys = settings.topic_prefix, settings.environment, settings.public_keys
+        prefix, environment = settings.topic_prefix, settings.environment
+        self._ring = KeyRing(
+            name,
+            settings.public_keys,
+            shared.ledger,
+            shared.clock_ms,
+            tree_keys=tree_keys,
+            accept_rotation=settings.accept_rotation,
+        )
         pulse = Pulse(read_steady_ms())
         self.relays = FollowedRelays(read_steady_ms)
         clients = {relay: self._make_client(relay, found) for relay, found in settings.relays.items()}
         heard, may_tell = self.relays.heard, self.relays.may_tell
-        services = Services(self._make_origin(pulse), clients, heard, shared.ledger.head, may_tell)
+        self._origin = self._make_origin(pulse)
+        services = Services(self._origin, clients, heard, shared.ledger.head, may_tell)
         self._reporter = Reporter(shared.node, name, prefix, environment, shared.key, services, shared.clock_ms)
         self.services = services
+        self._key_watch = KeyWatch(name, self._ring, services, read_steady_ms)
+        for client in services.clients:
+            client.doubt_keys = self._key_watch.ask
         self.tracker = Tracker(
-            shared.reactor, sorted(trees), shared.ledger, services, shared.clock_ms, read_steady_ms, shared.changed
+            shared.reactor,
+            sorted(trees),
+            shared.ledger,
+            services,
+            shared.clock_ms,
+            read_steady_ms,
+            shared.changed,
+            settings.leap_bounds,
         )
         self.listener = Listener(
-            name, keys, prefix, environment, trees, shared.ledger, self.tracker, pulse, read_steady_ms, random.random
+            name,
+            self._ring,
+            prefix,
+            environment,
+            trees,
+            shared.ledger,
+            self.tracker,
+            pulse,
+            read_steady_ms,
+            random.random,
+            self._key_watch.ask,
         )
         self._owed = OwedNotes(trees, shared.ledger, shared.clock_ms, shared.changed)
         for relay, found in settings.relays.items():
             self.relays.add(self._make_relay(relay, found, clients[relay]))
         self._receiver: ZeroMQReceiver | None = None
         if settings.publish is not None:
-            topics = [topic(prefix, environment, kind).encode() for kind in (UPDATED, HEARTBEAT, UPDATING)]
-            self._receiver = ZeroMQReceiver(shared.reactor, settings.publish, topics, self.listener.deliver)
+            topics = [topic(prefix, environment, kind).encode() for kind in KINDS]
+            curve = make_client_curve(settings.curve, shared.curve)
+            self._receiver = ZeroMQReceiver(
+                shared.reactor, settings.publish, topics, self.listener.deliver, curve=curve
+            )
         self._throttle = Throttle(read_steady_ms)
         self._watching = LoopingCall(self._watch)
         self._watching.clock = shared.reactor
@@ -98,11 +145,12 @@ class UpstreamService(Service):
             self._shared.reactor,
             settings.service,
             self._name,
-            settings.public_keys,
+            self._ring.of_tree,
             settings.topic_prefix,
             settings.environment,
             Trust(settings.service_ca),
             tell_clock=lambda at_ms: pulse.confirm(at_ms, read_steady_ms()),
+            credentials=Credentials(self._shared.node, self._shared.key, self._name),
         )
 
     def _make_client(self, name: str, relay: UpstreamRelay) -> RelayClient:
@@ -111,10 +159,11 @@ class UpstreamService(Service):
             self._shared.reactor,
             RelayAddress(name, relay.service, relay.public_keys),
             self._name,
-            settings.public_keys,
+            self._ring.of_tree,
             settings.topic_prefix,
             settings.environment,
             Trust(settings.service_ca),
+            credentials=Credentials(self._shared.node, self._shared.key, name),
         )
 
     def _make_relay(self, name: str, relay: UpstreamRelay, client: RelayClient) -> FollowedRelay:
@@ -132,7 +181,8 @@ class UpstreamService(Service):
             self._take_heads,
             lambda: self.relays.ask_for_a_sign(name),
         )
-        receiver = ZeroMQReceiver(self._shared.reactor, relay.publish, listener.topics, listener.deliver)
+        curve = make_client_curve(relay.curve, self._shared.curve)
+        receiver = ZeroMQReceiver(self._shared.reactor, relay.publish, listener.topics, listener.deliver, curve=curve)
         watch = SilenceWatch(f"relay {name} of {self._name}", pulse, read_steady_ms, random.random)
         return FollowedRelay(name, client, pulse, listener, receiver, watch)
 
@@ -159,8 +209,10 @@ class UpstreamService(Service):
         return {
             "state": self.state,
             "last_heard_ms": min((ago_ms for ago_ms in heard if ago_ms is not None), default=None),
+            "faults": list_faults(self._receiver, self._origin),
             "dropped": dict(self.listener.dropped),
             "relays": self.relays.show(),
+            "keys": self._ring.show(),
         }
 
     def _watch(self) -> None:
@@ -174,6 +226,7 @@ class UpstreamService(Service):
                 log.exception("upstream %s: a look at it failed (%d more before)", self._name, suppressed)
 
     def _look(self) -> None:
+        self._key_watch.look()
         self._shared.clock_ms()  # so that a clock that was set is noticed soon, also when nobody needs the time
         tried = self.relays.watch_silence()
         if self._receiver is not None and self.listener.watch_silence():
@@ -190,6 +243,7 @@ class UpstreamService(Service):
         if self._receiver is not None:
             self._receiver.start()
         self.relays.start()
+        self._key_watch.ask()
         self.tracker.start()
         self._watching.start(_WATCH_S, now=False)
 
@@ -200,5 +254,6 @@ class UpstreamService(Service):
         if self._receiver is not None:
             self._receiver.close()
         self.relays.stop()
+        self._key_watch.stop()
         self.tracker.stop()
         self._reporter.stop()

@@ -9,8 +9,7 @@ from pushmirror.core.model import Stage, StageKind
 from pushmirror.core.paths import shorten
 from pushmirror.subscriber.findings import Findings
 from pushmirror.subscriber.metadata import MetadataAside
-from pushmirror.subscriber.parts import SourceParts, TreeParts
-from pushmirror.subscriber.runner import RunResult
+from pushmirror.subscriber.parts import TreeParts
 from pushmirror.subscriber.runs import JobStopped, Runs
 
 log = logging.getLogger(__name__)
@@ -72,14 +71,3 @@ class WholeTree:
             raise JobStopped(Judgement(Outcome.RETRY, reason, of_source=True))
         await aside.switch()
         return root_mtime_ns
-
-    async def list_surplus(self, source: SourceParts, *, others: bool) -> RunResult:
-        """Return the run that listed what is here and not at `source`.
-
-        Raises JobStopped when the upstream is empty and the mirror is not, or while there are `others` to be asked.
-        """
-        surplus = await self._runs.run(Stage(StageKind.SURPLUS), source)
-        if not surplus.items.entries and (others or not self._mirror.is_empty()):
-            reason = "the tree is empty at the upstream: is its disk mounted? Nothing is deleted"
-            raise JobStopped(Judgement(Outcome.FAILED, reason, of_source=True))
-        return surplus

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
 
 from pushmirror.bus.interface import Receiver, Sender
-from pushmirror.bus.zeromq import FRAMES_PER_TURN, ZeroMQReceiver, ZeroMQSender
+from pushmirror.bus.sender import ZeroMQSender
+from pushmirror.bus.zeromq import ENDLESS, FRAMES_PER_TURN, MAX_UNREADABLE_BYTES, ZeroMQReceiver
 from pushmirror.errors import StateError, UsageError
+from tests.support.bus_attacks import endless_message, greet, send_for
 from tests.support.reactor import Spin
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -235,9 +241,9 @@ def test_a_flood_is_delivered_whole_and_delays_no_timer(
         lateness.append(reactor.seconds() - due)
         reactor.callLater(0.1, tick, reactor.seconds() + 0.1)
 
-    tick(reactor.seconds())
     for number in range(count):
         publisher.send_multipart([b"flood", b"%d" % number])
+    tick(reactor.seconds())
     spin(lambda: len(seen) >= count, deadline_seconds=60)
     assert [body for _, body in seen] == [b"%d" % number for number in range(count)]
     assert max(lateness) < 0.5
@@ -317,6 +323,71 @@ def test_a_peer_that_broke_the_protocol_is_not_given_up(
     publisher = plain(zmq.XPUB)
     spin(lambda: binds(publisher, port))
     greet_until(spin, lambda: publisher.send_multipart([b"t", b"b"]), lambda: seen)
+
+
+def test_a_message_without_an_end_fills_the_memory_of_a_bare_socket(plain: PlainSocket) -> None:
+    """ZeroMQ's own limits say nothing against it."""
+    before_bytes = resident_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as stranger, EndlessPublisher(stranger):
+        subscriber = plain(zmq.SUB)
+        subscriber.setsockopt(zmq.RCVHWM, 1)
+        subscriber.setsockopt(zmq.MAXMSGSIZE, 1000)
+        subscriber.setsockopt(zmq.SUBSCRIBE, b"")
+        subscriber.connect(f"tcp://127.0.0.1:{stranger.getsockname()[1]}")
+        wait_until(lambda: resident_bytes() - before_bytes > 400 << 20, what="the memory to fill")
+        subscriber.close()
+
+
+def test_a_message_without_an_end_is_hung_up_on(
+    make_receiver: Callable[..., ZeroMQReceiver], plain: PlainSocket, spin: Spin
+) -> None:
+    """A publisher that was taken over sends one message for ever: the connection is given up with a reason before it
+    costs much memory, which comes back, and a publisher that is at the address later on is heard."""
+    seen, before_bytes, peak_bytes = Seen(), resident_bytes(), 0
+    with socket.create_server(("127.0.0.1", 0)) as stranger, EndlessPublisher(stranger) as attacker:
+        port = stranger.getsockname()[1]
+        receiver = make_receiver(f"tcp://127.0.0.1:{port}", lambda *message: seen.append(message), **IMPATIENT)
+        receiver.start()
+
+        def is_hung_up_on() -> bool:
+            nonlocal peak_bytes
+            peak_bytes = max(peak_bytes, resident_bytes())
+            return receiver.fault == ENDLESS
+
+        spin(is_hung_up_on)
+    assert attacker.sent_bytes > MAX_UNREADABLE_BYTES
+    assert receiver.dropped_frames >= 1 and seen == []
+    assert peak_bytes - before_bytes < 300 << 20
+    publisher = plain(zmq.XPUB)
+    spin(lambda: binds(publisher, port))
+    greet_until(spin, lambda: publisher.send_multipart([b"t", b"b"]), lambda: seen)
+    spin(lambda: receiver.fault is None)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class EndlessPublisher:
+    """Greets the first who connects to a listening socket, and sends it one message until it hangs up."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._listening = listening
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.sent_bytes = 0
+
+    def __enter__(self) -> EndlessPublisher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.join(20)
+
+    def _run(self) -> None:
+        connection, _ = self._listening.accept()
+        with connection, contextlib.suppress(OSError):
+            greet(connection, "PUB")
+            self.sent_bytes = send_for(connection, endless_message(10**9), 10)
 
 
 def answer_as_stranger(listening: socket.socket) -> bool:

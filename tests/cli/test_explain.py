@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pushmirror.core.lists import format_changes
 from pushmirror.core.messages import HEARTBEAT, UPDATED, parse_update
 from pushmirror.core.model import ChangeList, Head
 from pushmirror.core.paths import TreePath
+from pushmirror.core.rotation import Rotation
 from pushmirror.core.wire import canonical
 from pushmirror.keys import PrivateKey
 from pushmirror.subscriber.ledger import Ledger
@@ -264,7 +266,7 @@ def test_the_text_shows_commands_as_a_shell_takes_them(settings: Path, key: Priv
     """Without --json it is text: the verdict, the scope, quoted commands, and that nothing was run."""
     done = run_pushmirror("explain", "-", "--config", settings, stdin=sign(key, UPDATED, update_msg()))
     text = done.stdout.decode()
-    assert "verdict:  believed: signed with a key that is pinned for mirror.example.org" in text
+    assert "verdict:  believed: signed with a key that is believed for mirror.example.org" in text
     assert "'--out-format=%i %n'" in text
     assert "     updates/./pool/a.rpm\n" in text
     assert text.endswith("Nothing was run.\n")
@@ -330,6 +332,7 @@ def test_the_daemon_runs_what_is_explained(tmp_path_factory: pytest.TempPathFact
 
     def use_recorder(settings: dict[str, Any]) -> None:
         settings["rsync"] = str(recorder)
+        settings["confine_rsync"] = False
 
     with running_world(folder / "w", use_recorder) as world:
         mirror = world.mirrors[0]
@@ -352,3 +355,34 @@ def test_the_daemon_runs_what_is_explained(tmp_path_factory: pytest.TempPathFact
     assert [found[0] for found in run] == [command["arguments"][1:] for command in answer["commands"]]
     listings = [found[1].split("\0")[:-1] for found in run]
     assert listings == [command["first_entries"] for command in answer["commands"]]
+
+
+# --- keys of trees, and keys that were exchanged
+
+
+def test_a_tree_with_keys_of_its_own_is_explained_by_those(settings: Path, key: PrivateKey, tmp_path: Path) -> None:
+    """The key of the upstream does not count for it."""
+    other = make_key(tmp_path, "tree.example.org")
+    document = yaml.safe_load(settings.read_text())
+    document["trees"][TREE]["keys"] = [other.public.line]
+    settings.write_text(yaml.safe_dump(document))
+    dropped, believed = (explain(settings, sign(by, UPDATED, update_msg())) for by in (key, other))
+    assert (dropped["verdict"], dropped["cause"], believed["verdict"]) == ("dropped", "signature", "believed")
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_a_key_that_was_exchanged_counts_as_the_ledger_has_it(
+    settings: Path, key: PrivateKey, tmp_path: Path, accept: bool
+) -> None:
+    """Where the settings accept that; without the ledger only the pinned one does."""
+    new = make_key(tmp_path, "new.example.org")
+    document = yaml.safe_load(settings.read_text())
+    document["upstreams"][PUBLISHER]["accept_rotation"] = accept
+    settings.write_text(yaml.safe_dump(document))
+    ledger = make_ledger(settings, serial=11)
+    rotation = Rotation(PUBLISHER, key.public.line, new.public.line, time.time_ns() // 1_000_000, 3_600_000)
+    ledger.learn_rotation(rotation, b"", 0)
+    ledger.close()
+    body = sign(new, UPDATED, update_msg())
+    assert explain(settings, body)["verdict"] == ("believed" if accept else "dropped")
+    assert explain(settings, body, "--ignore-ledger")["verdict"] == "dropped"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pushmirror.core.curve import parse_line
+from pushmirror.curve import load_curve_pair
 from pushmirror.keys import load_private_key, parse_public_line
 from tests.support.processes import run_pushmirror
 
@@ -34,3 +36,14 @@ def test_an_existing_key_is_kept(tmp_path: Path) -> None:
     assert done.stdout == b""
     assert b"exists already" in done.stderr and b"Traceback" not in done.stderr
     assert (tmp_path / "key").read_bytes() == before
+
+
+def test_it_makes_a_key_for_an_encrypted_bus(tmp_path: Path) -> None:
+    """With --curve both halves are one line each, the public one is printed, and what to do next stands on stderr."""
+    done = run_pushmirror("keygen", "--curve", tmp_path / "bus", "--comment", "t2.example.net")
+    assert done.returncode == 0
+    assert done.stdout == (tmp_path / "bus.pub").read_bytes()
+    assert parse_line(done.stdout.decode()) == load_curve_pair(tmp_path / "bus").public
+    assert (tmp_path / "bus").stat().st_mode & 0o777 == 0o600
+    assert b"bus.curve" in done.stderr and b"authorized_nodes" in done.stderr
+    assert load_curve_pair(tmp_path / "bus").secret.encode() not in done.stdout + done.stderr

@@ -5,8 +5,20 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from pushmirror.core.lists import list_digest
-from pushmirror.core.model import ChangeList, Event, Head, Heartbeat, Report, ScopeKind, TreeState, Update
-from pushmirror.core.paths import RESERVED_PARTS, TreePath
+from pushmirror.core.messages import MAX_UPDATING_MS
+from pushmirror.core.model import (
+    ChangeList,
+    Event,
+    Head,
+    Heartbeat,
+    Report,
+    ScopeKind,
+    Stamp,
+    TreeState,
+    Update,
+    Updating,
+)
+from pushmirror.core.paths import RESERVED_PARTS, TreePath, format_text
 from pushmirror.core.wire import MAX_INTEGER
 
 AWKWARD_PARTS = (
@@ -55,7 +67,10 @@ def change_lists(draw: st.DrawFn) -> ChangeList:
         draw(st.sets(st.tuples(st.sampled_from(listed["changed"]), paths), max_size=4)) if listed["changed"] else ()
     )
     bare = tuple(path for path in listed["changed"] if draw(st.booleans()))
-    return ChangeList(**listed, linked=tuple(sorted(linked)), bare=bare)
+    put = sorted((*listed["changed"], *listed["directories"]))
+    stamped = [path for path in put if format_text(path) is not None and draw(st.booleans())]
+    stamps = tuple(Stamp(path, draw(counts), draw(counts)) for path in stamped)
+    return ChangeList(**listed, linked=tuple(sorted(linked)), bare=bare, stamps=stamps)
 
 
 @st.composite
@@ -100,6 +115,15 @@ heartbeats = st.builds(
     interval_ms=st.integers(1, MAX_INTEGER),
     trees=st.dictionaries(names, heads(), max_size=4),
 )
+
+
+@st.composite
+def updatings(draw: st.DrawFn) -> Updating:
+    """Return the word that a tree is being updated, or not any more."""
+    at_ms = draw(st.integers(0, MAX_INTEGER - MAX_UPDATING_MS))
+    return Updating(draw(names), draw(names), at_ms, at_ms + draw(st.integers(0, MAX_UPDATING_MS)))
+
+
 states = st.builds(TreeState, publisher=names, tree=names, head=heads(), oldest=counts, nonce=texts)
 reports = st.builds(
     Report,
@@ -114,6 +138,8 @@ reports = st.builds(
     files=counts,
     bytes=counts,
     deleted=counts,
+    files_total=st.none() | counts,
+    bytes_total=st.none() | counts,
     duration_ms=counts,
     lag_ms=st.none() | counts,
     exit_code=st.none() | st.integers(-64, 255),

@@ -60,13 +60,28 @@ def test_extreme_budgets(budget: DeleteBudget, deletions: int, held: bool) -> No
 
 
 percents = st.integers(0, 100)
+counts = st.integers(0, 200)
 
 
-@given(st.integers(0, 200), st.integers(0, 200), st.builds(DeleteBudget, st.integers(0, 200), percents, percents))
-def test_formula(deletions: int, entries: int, budget: DeleteBudget) -> None:
+@given(counts, counts, st.builds(DeleteBudget, counts, percents, percents), counts)
+def test_formula(deletions: int, entries: int, budget: DeleteBudget, lost: int) -> None:
     """Held if and only if the formula says so, without rounding; the reason has both numbers."""
-    share = Fraction(deletions * 100, entries) if entries else Fraction(101 if deletions else 0)
-    held = (deletions > budget.count and share > budget.percent) or share > budget.limit
-    reason = judge_deletions(deletions, entries, budget)
+    gone, had = deletions + lost, entries + lost
+    share = Fraction(gone * 100, had) if had else Fraction(101 if gone else 0)
+    held = deletions > 0 and ((gone > budget.count and share > budget.percent) or share > budget.limit)
+    reason = judge_deletions(deletions, entries, budget, lost)
     assert (reason is not None) == held
-    assert reason is None or reason.startswith(f"{deletions} of {entries} entries")
+    assert reason is None or reason.startswith(f"{deletions} of {had} entries")
+    assert reason is None or (f"beside {lost} " in reason) == (lost > 0)
+
+
+@given(counts, st.builds(DeleteBudget, counts, percents, percents), st.lists(st.integers(1, 20)))
+def test_small_steps_lead_no_further_than_a_large_one(entries: int, budget: DeleteBudget, steps: list[int]) -> None:
+    """However a loss is divided, what is gone before something is held would not have been held at once."""
+    lost = 0
+    for step in steps:
+        deletions = min(step, entries - lost)
+        if judge_deletions(deletions, entries - lost, budget, lost) is not None:
+            break
+        lost += deletions
+    assert judge_deletions(lost, entries, budget) is None

@@ -59,6 +59,7 @@ COMMANDS: dict[tuple[StageKind, bool], tuple[str, ...]] = {
     (StageKind.MARKER, True): (*COMMON, *LISTED, "--list-only", "--ignore-missing-args", *LIMITS, *FROM_MODULE),
     (StageKind.SURPLUS, True): (*COMMON, *LISTED, *SURPLUS, NOT_THEIRS, "--exclude=e", *LIMITS, *FROM_MODULE),
     (StageKind.DELETE, True): (*COMMON, *LISTED, *ERASE, *LIMITS, *FROM_MODULE),
+    (StageKind.PROBE, True): (*COMMON, *LISTED, "-n", *PUT, *LIMITS, *FROM_MODULE),
     (StageKind.LISTING, False): (
         *(*COMMON, "-n", "-r", *PUT),
         *(NOT_OURS, NOT_THEIRS, "--include=m", *LIMITS, *FROM_TREE),

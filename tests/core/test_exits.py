@@ -9,12 +9,13 @@ from pushmirror.core.model import StageKind
 from pushmirror.core.output import Notes
 from pushmirror.core.paths import TreePath
 
-DONE, RETRY, BUSY, CLASH, DISK, FAILED = (
+DONE, RETRY, BUSY, CLASH, DISK, FULL, FAILED = (
     Outcome.DONE,
     Outcome.RETRY,
     Outcome.BUSY,
     Outcome.CLASH,
     Outcome.DISK,
+    Outcome.FULL,
     Outcome.FAILED,
 )
 KINDS = tuple(StageKind)
@@ -76,7 +77,7 @@ QUALIFIED: dict[str, tuple[int, Notes, Outcome]] = {
     "23, another error": (23, Notes(errors=("e",)), RETRY),
     "23, another error and unreadable": (23, Notes(errors=("e",), unreadable=X), RETRY),
     "23, another error and a clash": (23, Notes(errors=("e",), clashes=tuple(X)), RETRY),
-    "23, disk full": (23, Notes(errors=("e",), no_space=True), DISK),
+    "23, disk full": (23, Notes(errors=("e",), no_space=True), FULL),
     "5, busy": (5, Notes(errors=("e",), busy=True, refused=True), BUSY),
     "5, refused": (5, Notes(errors=("e",), refused=True), FAILED),
     "5, neither": (5, Notes(errors=("e",)), RETRY),
@@ -86,9 +87,9 @@ QUALIFIED: dict[str, tuple[int, Notes, Outcome]] = {
     "12, refused": (12, Notes(errors=("e",), refused=True), FAILED),
     "30, refused": (30, Notes(errors=("e",), refused=True), RETRY),
     "11, no reason": (11, Notes(), DISK),
-    "11, disk full": (11, Notes(errors=("e",), no_space=True), DISK),
-    "12, disk full": (12, Notes(errors=("e",), no_space=True), DISK),
-    "24, disk full": (24, Notes(errors=("e",), no_space=True), DISK),
+    "11, disk full": (11, Notes(errors=("e",), no_space=True), FULL),
+    "12, disk full": (12, Notes(errors=("e",), no_space=True), FULL),
+    "24, disk full": (24, Notes(errors=("e",), no_space=True), FULL),
     "0, whatever was said": (0, Notes(errors=("e",), no_space=True, busy=True, refused=True), DONE),
     "0, a clash": (0, Notes(clashes=tuple(X)), DONE),
     "24, vanished": (24, Notes(vanished=X), DONE),

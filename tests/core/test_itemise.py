@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
 
 from pushmirror.core.itemise import Itemised, Placement, Reading, read_log, trust_placed
+from tests.core.strategies import paths
 from tests.support.trees import ODD_NAMES
 
 
@@ -51,6 +53,17 @@ def test_a_put_has_one_name(line: bytes, name: bytes) -> None:
     assert item.readings[-1] == Reading(name)
     assert item.directory == line.endswith(b"/")
     assert not read(line)[0].deleted
+
+
+@given(paths)
+def test_every_name_comes_back(path: bytes) -> None:
+    """A name that rsync has written into a log, put or deleted, is the one that is read."""
+    for separated in (False, True):
+        line = b">f+++++++++ " + escape(path) + (b"//" if separated else b"")
+        assert read(line, b"*deleting   " + escape(path), separated=separated) == [
+            put(Reading(path)),
+            Itemised(True, (Reading(path),)),
+        ]
 
 
 @pytest.mark.parametrize(

@@ -20,19 +20,21 @@ from pushmirror.core.messages import (
     format_report,
     format_state,
     format_update,
+    format_updating,
     kind_of,
     parse_heartbeat,
     parse_report,
     parse_state,
     parse_update,
+    parse_updating,
     report_kind,
     topic,
 )
-from pushmirror.core.model import ChangeList, Event, Head, Heartbeat, Report, TreeState, Update
+from pushmirror.core.model import ChangeList, Event, Head, Heartbeat, Report, TreeState, Update, Updating
 from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import MAX_INTEGER, canonical, parse_object
 from pushmirror.errors import MalformedMessage
-from tests.core.strategies import heartbeats, reports, states, updates
+from tests.core.strategies import heartbeats, reports, states, updates, updatings
 from tests.core.test_wire import json_objects, json_values
 
 LIMIT = 10_000_000
@@ -84,6 +86,12 @@ def test_update_round_trip(update: Update) -> None:
 def test_heartbeat_round_trip(heartbeat: Heartbeat) -> None:
     """A heartbeat arrives as it was sent."""
     assert parse_heartbeat(travel(format_heartbeat(heartbeat))) == heartbeat
+
+
+@given(updatings())
+def test_updating_round_trip(updating: Updating) -> None:
+    """The word that a tree is being updated arrives as it was sent."""
+    assert parse_updating(travel(format_updating(updating))) == updating
 
 
 @given(states)

@@ -36,6 +36,7 @@ ITEMS: dict[bytes, tuple[bytes, bool, bool, bool]] = {
     b"cL+++++++++ link": (b"link", True, True, True),
     b"cLc.T...... link": (b"link", True, False, True),
     b".L          link": (b"link", True, False, False),
+    b"hL+++++++++ second link": (b"second link", True, True, True),
     b">f+++++++++ -dash": (b"-dash", True, True, True),
     b">f+++++++++ ar -> row": (b"ar -> row", True, True, True),
     b'>f+++++++++ q"uote': (b'q"uote', True, True, True),
@@ -70,6 +71,7 @@ def test_item(line: bytes, expected: tuple[bytes, bool, bool, bool]) -> None:
         transferred=path_set(path) if line.startswith((b">", b"<")) else frozenset(),
         retimed=path_set(path) if line.startswith((b".d..t...... ", b".d..T...... ")) else frozenset(),
         new_directories=path_set(path) if line.startswith(b"cd") else frozenset(),
+        links=path_set(path) if line.startswith((b"cL", b"hL")) else frozenset(),
         created=int(created),
         brought=int(brought),
     )
@@ -102,7 +104,8 @@ def test_deletion(line: bytes, path: bytes) -> None:
 )
 def test_what_rsync_does_not_copy(line: bytes, path: bytes) -> None:
     """A link that leads out of the tree and a special file are there, and never come: they are not missing."""
-    assert parse_items([line]) == Items(present=path_set(path), plain=path_set(path))
+    links = path_set(path) if b"symlink" in line else frozenset()
+    assert parse_items([line]) == Items(present=path_set(path), plain=path_set(path), links=links)
 
 
 STATISTICS = b"""
@@ -157,6 +160,14 @@ def test_statistics_of_nothing() -> None:
         b" >f+++++++++ a",
         b'ignoring unsafe symlink "a"',
         b"Number of files: many",
+        b"Number of files: " + b"9" * 5000,
+        b"Total bytes received: " + b"9" * 19,
+        b'ignoring unsafe symlink "" -> "x"',
+        b'skipping non-regular file ""',
+        b"-rw-r--r-- 1 2026/13/22 13:24:41 marker",
+        b"-rw-r--r-- 1 2026/00/22 13:24:41 marker",
+        b"-rw-r--r-- 1 0000/11/22 13:24:41 marker",
+        b"-rw-r--r-- " + b"9" * 5000 + b" 2026/11/22 13:24:41 marker",
     ],
 )
 def test_other_lines(line: bytes) -> None:

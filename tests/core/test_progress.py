@@ -19,6 +19,8 @@ TELLING = (
     [
         (b"", None),
         (b">f+++++++++ f1\n", None),
+        (b"\r  " + b"9" * 5000 + b"  50%    1.00kB/s    0:00:00", None),
+        (b"\r  5  50%    1.00kB/s    0:00:00 (xfr#1, to-chk=9/3)", Progress(5, 10, 0, 3)),
         (b"\r              0   0%    0.00kB/s    0:00:00  ", Progress(0, None, 0, None)),
         (TELLING, Progress(4310720, 9171744, 1, 3)),
         (b"\r  50 100%    1.00kB/s    0:00:00 (xfr#5, ir-chk=1000/1005)\n", Progress(50, 50, 5, 1005)),

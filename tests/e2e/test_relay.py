@@ -30,7 +30,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     """A publisher that runs, with a few files."""
     with World(tmp_path) as world:
         write(world, "pool/a", "pool/b", "index")
-        (world.tree / "ballast").write_bytes(bytes(BALLAST_BYTES))
+        (world.tree / "bulk").mkdir()  # whoever looks at the names in the root has not walked the tree
+        (world.tree / "bulk" / "ballast").write_bytes(bytes(BALLAST_BYTES))
         world.start_publisher()
         yield world
 

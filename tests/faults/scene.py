@@ -39,7 +39,8 @@ class Scene(World):
         self._names: list[str] = []
         self._made = 0
         self._walked = 0
-        (self.tree / "ballast").write_bytes(self.chance.randbytes(BALLAST_BYTES))
+        (self.tree / "bulk").mkdir()  # whoever looks at the names in the root has not walked the tree
+        (self.tree / "bulk" / "ballast").write_bytes(self.chance.randbytes(BALLAST_BYTES))
         for _ in range(FIRST_FILES):
             self._write(self._new_name())
 

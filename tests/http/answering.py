@@ -15,6 +15,7 @@ from pushmirror.core.addresses import Network
 from pushmirror.core.limits import Limits
 from pushmirror.http.answers import Answer, NoContent
 from pushmirror.http.certificate import Certificate
+from pushmirror.http.door import Door
 from pushmirror.http.questions import ListQuestion, Question, Refusal
 from pushmirror.http.service import make_http_service
 from tests.support.ports import free_port
@@ -56,13 +57,16 @@ class Service:
         limits: Limits | None = None,
         proxies: Sequence[Network] = (),
         certificate: Certificate | None = None,
+        door: Door | None = None,
     ) -> None:
         self.answers = Answers()
         self.port = free_port()
         self._spin = spin
         scheme = "http" if certificate is None else "https"
         address = f"{scheme}://127.0.0.1:{self.port}"
-        self._service = make_http_service(reactor, address, self.answers, limits or Limits(), proxies, certificate)
+        self._service = make_http_service(
+            reactor, address, self.answers, limits or Limits(), proxies, certificate, door
+        )
         self._service.startService()
         self._pool = ThreadPoolExecutor(4)
 

@@ -26,7 +26,8 @@ def peak_bytes() -> int:
 
 async def fetch(reactor: Any, url: str, key: str, epoch: str, authorities: str | None = None) -> None:
     trust = Trust(Path(authorities) if authorities else None)
-    client = ServiceClient(reactor, url, "mirror.example.org", [parse_public_line(key)], "org.example", "prod", trust)
+    keys = [parse_public_line(key)]
+    client = ServiceClient(reactor, url, "mirror.example.org", lambda tree: keys, "org.example", "prod", trust)
     await client.state("debian")
     before_bytes, begun_s = peak_bytes(), time.monotonic()
     updates = paths = after = pages = 0

@@ -67,7 +67,7 @@ def ask(reactor: Any, spin: Spin, tmp_path: Path) -> Ask:
     key = generate_key_file(tmp_path / "publisher.key", "publisher")
 
     def ask(url: str, authorities: Path | None = None) -> str:
-        client = ServiceClient(reactor, url, "p", [key], "org.example", "test", Trust(authorities))
+        client = ServiceClient(reactor, url, "p", lambda tree: [key], "org.example", "test", Trust(authorities))
         found: list[Any] = []
         Deferred.fromCoroutine(client.state("debian")).addBoth(found.append)
         spin(lambda: found)

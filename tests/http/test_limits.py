@@ -213,6 +213,13 @@ def test_a_stranger_who_claims_to_be_a_proxy_is_not_believed(make: Make) -> None
     assert 429 in service.run(ask)
 
 
+def test_what_stands_in_a_header_of_a_proxy_may_be_anything(make: Make) -> None:
+    """A client writes what it likes there, and a proxy hands it on: also what is no text."""
+    service = make(Limits(), "127.0.0.1")
+    for written in ("\xff", "\xff, 203.0.113.1", "[", ",,,", "x" * 500):
+        assert service.ask(X_Forwarded_For=written)[0] == 200
+
+
 def test_the_operator_is_told_once_in_a_while(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """One line for a minute, whoever is turned away and however often."""
     service = make(Limits(requests_per_second=1))

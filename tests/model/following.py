@@ -10,6 +10,7 @@ from typing import Any
 
 from pushmirror.core.liveness import Pulse
 from pushmirror.core.model import RelayHead
+from pushmirror.subscriber.key_ring import KeyRing
 from pushmirror.subscriber.listener import Listener
 from pushmirror.subscriber.relay.followed import FollowedRelay, FollowedRelays
 from pushmirror.subscriber.relay.hearing import RelayListener
@@ -64,8 +65,9 @@ class Following:
         origin = ModelClient(reactor, send, lambda at_ms: pulse.confirm(at_ms, steady_ms())) if place.origin else None
         services = Services(origin, clients, self.relays.heard, ledger.head, self.relays.may_tell)
         self.tracker = make_tracker(reactor, [TREE], ledger, services, clock_ms, steady_ms, changed)
+        ring = KeyRing(PUBLISHER, [KEY.public], ledger, clock_ms)
         self._listener = Listener(
-            PUBLISHER, [KEY.public], PREFIX, ENVIRONMENT, frozenset([TREE]), ledger, self.tracker, pulse, steady_ms,
+            PUBLISHER, ring, PREFIX, ENVIRONMENT, frozenset([TREE]), ledger, self.tracker, pulse, steady_ms,
             lambda: 0.5,
         )  # fmt: skip
         self._owed = OwedNotes([TREE], ledger, clock_ms, changed)

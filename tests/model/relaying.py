@@ -46,7 +46,7 @@ class Relay:
             clock_ms=clock_ms,
         )  # fmt: skip
         self._answers = RelayAnswers(
-            self.copies, ledger.kept, voice, Forwarding(None, {}, self.copies.publishers, clock_ms)
+            self.copies, ledger.kept, voice, Forwarding(None, {}, self.copies.publishers, clock_ms), ledger
         )
         self._kept = ledger.kept
         self.wake = self._herald.wake

@@ -7,7 +7,7 @@ these effects with a real rsync is shown by ``tests/core/test_real_rsync.py`` an
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from pushmirror.core.model import StageKind
 from pushmirror.core.output import Items, Notes
 from pushmirror.core.paths import TreePath, ancestors, lies_below
 from pushmirror.core.source import Source
-from pushmirror.subscriber.runner import Limits, RunResult
+from pushmirror.core.watchdog import Limits
+from pushmirror.subscriber.runner import RunResult
 from tests.core.tree_model import Tree
 from tests.model.disk import Disk, InTheWay
 
@@ -53,7 +54,14 @@ class MemoryRsync:
         self.running: Run | None = None
 
     async def run(
-        self, tree: str, kind: StageKind, command: Command, source: Source, limits: Limits, lock: int
+        self,
+        tree: str,
+        kind: StageKind,
+        command: Command,
+        source: Source,
+        limits: Limits,
+        lock: int,
+        writable: Sequence[str],
     ) -> RunResult:
         """Start a run, and return how it ended."""
         if self._closed_because is not None:
@@ -123,8 +131,9 @@ class _Effects:
             self._present.update(self._upstream)
             return self._told(self._surplus())
         wanted = self._wanted()
-        for path in wanted[: self._most_paths]:
-            self._bring(path)
+        if kind is not StageKind.PROBE:
+            for path in wanted[: self._most_paths]:
+                self._bring(path)
         self._present.update(wanted)
         return self._told(())
 
@@ -132,7 +141,7 @@ class _Effects:
         """Do as much as is done when the run breaks off after `count` paths."""
         if self._run.kind is StageKind.DELETE:
             self._delete(self._run.paths[:count])
-        elif self._run.kind not in (StageKind.SURPLUS, StageKind.PLAN):
+        elif self._run.kind not in (StageKind.SURPLUS, StageKind.PLAN, StageKind.PROBE):
             for path in self._wanted()[:count]:
                 self._bring(path)
 

@@ -27,6 +27,7 @@ from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.proofs import Proofs
 from pushmirror.publisher.recovery import recover
 from pushmirror.publisher.reports import Reports
+from pushmirror.publisher.signing import SingleKey
 from tests.core.tree_model import Entry, Style, Tree, announce, place, remove
 from tests.model.clocks import ModelReactor, Time
 from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE
@@ -187,17 +188,18 @@ class Tier1:
         recover(self.path, clock_ms=self.clock_ms, random_bytes=self._random_bytes)
         self._open_journal()
         self._announcer = Announcer(
-            self.reactor, journal=self.journal, key=KEY, sender=self._bus, identity=self._identity, trees=[TREE],
-            heartbeat_ms=HEARTBEAT_MS, clock_ms=self.clock_ms,
+            self.reactor, journal=self.journal, keys=SingleKey(KEY), sender=self._bus, identity=self._identity,
+            trees=[TREE], heartbeat_ms=HEARTBEAT_MS, clock_ms=self.clock_ms,
         )  # fmt: skip
         reports = Reports(
             nodes=AuthorizedNodes(self._folder / "nodes"), identity=self._identity, trees=[TREE], sender=self._bus,
             clock_ms=self.clock_ms,
         )  # fmt: skip
         proofs = Proofs(
-            journal=self.journal, key=KEY.public, identity=self._identity, clock_ms=self.clock_ms, renewed=self._renew
-        )
-        self._answers = Answers(self.journal, KEY, self._identity, [TREE], reports, proofs, self.clock_ms)
+            journal=self.journal, keys=SingleKey(KEY), identity=self._identity, clock_ms=self.clock_ms,
+            renewed=self._renew,
+        )  # fmt: skip
+        self._answers = Answers(self.journal, SingleKey(KEY), self._identity, [TREE], reports, proofs, self.clock_ms)
         self._announcer.startService()
         self.running = True
 

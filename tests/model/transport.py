@@ -119,8 +119,8 @@ class ModelClient(ServiceClient):
 
     def __init__(self, reactor: Any, send: Callable[[Exchange], None], tell_clock: Callable[[int], None]) -> None:
         super().__init__(
-            reactor, service_url(TIER1), PUBLISHER, [KEY.public], PREFIX, ENVIRONMENT, tell_clock=tell_clock,
-            page_updates=PAGE_UPDATES,
+            reactor, service_url(TIER1), PUBLISHER, lambda tree: [KEY.public], PREFIX, ENVIRONMENT,
+            tell_clock=tell_clock, page_updates=PAGE_UPDATES,
         )  # fmt: skip
         self._agent = ModelAgent(send)
 
@@ -130,6 +130,6 @@ class ModelRelayClient(RelayClient):
 
     def __init__(self, reactor: Any, relay: str, key: PublicKey, send: Callable[[Exchange], None]) -> None:
         address = RelayAddress(relay, service_url(relay), (key,))
-        super().__init__(reactor, address, PUBLISHER, [KEY.public], PREFIX, ENVIRONMENT)
+        super().__init__(reactor, address, PUBLISHER, lambda tree: [KEY.public], PREFIX, ENVIRONMENT)
         self._agent = ModelAgent(send)
         self._page_updates = PAGE_UPDATES

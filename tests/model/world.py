@@ -218,6 +218,7 @@ class World:
         for mirror in self.mirrors:
             if mirror.refused:
                 self._wait_until_exact(self.above(mirror))
+                mirror.ledger.set_refusals(TREE, ())
                 mirror.ledger.want_whole(TREE, mirror.wall_ms())
                 mirror.refused = False
                 mirror.dispatcher.poke()
@@ -246,15 +247,10 @@ class World:
 
     @staticmethod
     def _oversee(mirror: Tier2) -> None:
-        """Do what only the operator of a mirror can: approve deletions, and allow more of them."""
-        record = mirror.record()
-        if record.held is not None:
+        """Do what only the operator of a mirror can: approve deletions."""
+        if mirror.record().held is not None:
             mirror.ledger.approve(TREE)
             mirror.dispatcher.poke()
-        if "replaced directories" in (record.reason or "") and mirror.budget_percent < 100:
-            mirror.budget_percent = 100
-            mirror.kill()
-            mirror.start()
 
     def faults(self, mirror: Tier2) -> Iterator[str]:
         """Yield what keeps a mirror from being exact."""

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pushmirror.core.curve import CurveKey
+from pushmirror.curve import generate_curve_file, load_curve_pair
 from pushmirror.errors import SettingsError, UsageError
 from pushmirror.keys import generate_key_file
 from pushmirror.monitor import feeds
@@ -137,3 +139,51 @@ def test_a_bad_endpoint_is_a_usage_error(endpoint: str) -> None:
     """What no socket can be connected to is refused with a text that says what to write."""
     with pytest.raises(UsageError):
         feeds.from_endpoints([endpoint])
+
+
+def test_an_encrypted_bus_of_ones_own_is_followed_with_its_own_key(publisher: dict[str, Any], tmp_path: Path) -> None:
+    """A private bus always lets its own key in; where the secret half may not be read the public one is used, and a
+    note says what that means."""
+    public = generate_curve_file(tmp_path / "bus", "mirror.example.org")
+    publisher["bus"]["curve"] = str(tmp_path / "bus")
+    path = write(tmp_path / "publisher.yaml", publisher)
+    found = feeds.from_settings(path)
+    curve = found.feeds[0].curve
+    assert curve is not None and curve.server == curve.public == public.text.encode()
+    (tmp_path / "bus").chmod(0o644)
+    found = feeds.from_settings(path)
+    curve = found.feeds[0].curve
+    assert curve is not None and curve.server == public.text.encode() != curve.public
+    assert "a private bus will not let anything be heard" in found.notes[-1]
+
+
+def test_the_keys_of_encrypted_upstreams_are_those_of_the_settings(subscriber: dict[str, Any], tmp_path: Path) -> None:
+    """Each upstream has its own key, the node has one for all; with bare endpoints the key is given by hand."""
+    server = CurveKey(bytes(32), "mirror.example.org")
+    generate_curve_file(tmp_path / "own", "t2.example.net")
+    subscriber["curve"] = str(tmp_path / "own")
+    for upstream in subscriber["upstreams"].values():
+        upstream["curve"] = server.line
+    found = feeds.from_settings(write(tmp_path / "subscriber.yaml", subscriber))
+    own = load_curve_pair(tmp_path / "own")
+    for feed in found.feeds:
+        assert feed.curve is not None
+        assert (feed.curve.server, feed.curve.public) == (server.text.encode(), own.public.text.encode())
+    by_hand = feeds.from_endpoints(["tcp://127.0.0.1:9940"], server.text).feeds[0].curve
+    assert by_hand is not None and by_hand.server == server.text.encode()
+    with pytest.raises(UsageError, match="CURVE key"):
+        feeds.from_endpoints(["tcp://127.0.0.1:9940"], "nonsense")
+
+
+def test_keys_of_before_and_keys_of_trees_are_believed_too(
+    publisher: dict[str, Any], subscriber: dict[str, Any], tmp_path: Path
+) -> None:
+    """A publisher that exchanged its key signs with both for a time; some trees have keys of their own."""
+    old = generate_key_file(tmp_path / "p.key.old-0123456789abcdef", "mirror.example.org")
+    (found,) = feeds.from_settings(write(tmp_path / "p.yaml", publisher)).feeds
+    assert found.voice is not None and len(found.voice.keys) == 2 and found.voice.keys[1] == old
+    tree = next(iter(subscriber["trees"].values()))
+    tree["keys"] = [old.line]
+    voices = [feed.voice for feed in feeds.from_settings(write(tmp_path / "s.yaml", subscriber)).feeds]
+    believing = {voice.publisher for voice in voices if voice is not None and old in voice.keys}
+    assert believing == {tree["upstream"]}

@@ -70,7 +70,7 @@ LINES = [
     ),
     ("tree.updating", {"tree": "debian"}, "debian: is being updated, announcements follow"),
     ("tree.updating", {"tree": "debian", "at_ms": 5, "expires_ms": 5}, "debian: is no longer being updated"),
-    ("key.rotated", {"publisher": "p"}, "p: announces a new key"),
+    ("key.rotated", {"publisher": "p", "new_key": "ssh-ed25519 AAAA"}, "p: announces a new key, ssh-ed25519 AAAA"),
     ("moon.phase", {"tree": "debian", "serial": 3}, "moon.phase: tree=debian serial=3"),
 ]
 

@@ -21,6 +21,7 @@ from pushmirror.publisher.announcement import Announcement
 from pushmirror.publisher.announcer import BATCH_UPDATES, LOOK_SECONDS, Announcer
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
+from pushmirror.publisher.signing import SingleKey
 from tests.publisher.conftest import START_MS
 
 HEARTBEAT_MS = 30_000
@@ -45,7 +46,7 @@ class Stage:
         return Announcer(
             self.clock,
             journal=self.journal,
-            key=self.key,
+            keys=SingleKey(self.key),
             sender=sender,
             identity=self.identity,
             trees=("debian", "fedora"),

@@ -33,6 +33,7 @@ from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import SentUpdate
 from pushmirror.publisher.proofs import Proofs
 from pushmirror.publisher.reports import Reports
+from pushmirror.publisher.signing import SingleKey
 from tests.publisher.conftest import START_MS
 from tests.support.reactor import Spin
 
@@ -74,12 +75,14 @@ class Site:
         self.renewed = 0
         proofs = Proofs(
             journal=journal,
-            key=key.public,
+            keys=SingleKey(key),
             identity=self.identity,
             clock_ms=lambda: START_MS,
             renewed=self._count_renewal,
         )
-        self.answers = Answers(journal, key, self.identity, ("debian", "fedora"), reports, proofs, lambda: START_MS)
+        self.answers = Answers(
+            journal, SingleKey(key), self.identity, ("debian", "fedora"), reports, proofs, lambda: START_MS
+        )
         self.port = reactor.listenTCP(0, ServiceFactory(reactor, self.answers), interface="127.0.0.1")
         self.address = ("127.0.0.1", self.port.getHost().port)
         self._spin = spin

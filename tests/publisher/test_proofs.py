@@ -18,6 +18,7 @@ from pushmirror.publisher.epoch_note import read_epoch_note
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.proofs import SIGNATURES_AT_ONCE, Proofs
+from pushmirror.publisher.signing import SingleKey
 from tests.publisher.conftest import START_MS
 from tests.publisher.journals import IDENTITY, announce, copy_journal, count, many_paths, one_path, send_all
 
@@ -42,7 +43,7 @@ class Restored:
         self.renewed = 0
         self.proofs = Proofs(
             journal=self.journal,
-            key=key.public,
+            keys=SingleKey(key),
             identity=IDENTITY,
             clock_ms=lambda: self.now_ms,
             renewed=self._count,

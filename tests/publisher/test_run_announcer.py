@@ -17,6 +17,7 @@ from pushmirror.keys import PrivateKey, verify_envelope
 from pushmirror.publisher.detect.run_announcer import EXPIRES_MS, LOOK_SECONDS, REPEAT_MS, RunAnnouncer
 from pushmirror.publisher.detect.run_lock import held_for_run
 from pushmirror.publisher.identity import Identity
+from pushmirror.publisher.signing import SingleKey
 
 START_MS = 1_790_000_000_000
 
@@ -34,7 +35,7 @@ class Stage:
         self.announcer = RunAnnouncer(
             self.clock,
             state_dir=state_dir,
-            key=key,
+            keys=SingleKey(key),
             sender=bus.sender(),
             identity=identity,
             trees=("debian", "fedora"),

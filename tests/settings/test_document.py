@@ -53,7 +53,7 @@ def test_what_cannot_be_read_is_one_fault_with_its_line(text: str, line: int, me
      ("t:\n  <<: {a: 1}\n", [(2, "t", "put it into quotes")]), ("t: {[a]: b}\n", [(1, "t", "a key must be a word")]),
      ("a: !!python/name:os.system x\n", [(1, "a", "is not taken here")]), ("a: !x 1\n", [(1, "a", "not taken")]),
      ("a: !!set {b, c}\n", [(1, "a", "not taken")]), ("a: 2026-13-45\n", [(1, "a", "put it into quotes")]),
-     ("a: !!int x\n", [(1, "a", "cannot be read")])],
+     ("a: !!int x\n", [(1, "a", "cannot be read")]), ("a: !!timestamp x\n", [(1, "a", "cannot be read")])],
 )  # fmt: skip
 def test_faults_of_form_are_collected(text: str, faults: list[tuple[int, str, str]]) -> None:
     """Duplicate keys, keys that are no text, and tags are all told, with the rest of the file read."""

@@ -63,6 +63,8 @@ PUBLISHER_FAULTS: list[tuple[str, list[Replacement], Faults]] = [
     ("duplicate key", [("    max_clients: 20", "    path: /x")], [(13, "trees.debian.path", "on line 12 already")]),
     ("relative path", [("path: {root}/debian", "path: debian")], [(12, "trees.debian.path", "relative path")]),
     ("path with ..", [("path: {root}/debian", "path: /srv/../x")], [(12, "trees.debian.path", "without it")]),
+    ("path too long", [("path: {root}/debian", f"path: /{'x' * 960}")],
+     [(12, "trees.debian.path", "longer than 960 bytes")]),
     ("whole machine", [("path: {root}/debian", "path: /.")], [(12, "trees.debian.path", "the whole machine")]),
     ("control character", [("path: {root}/debian", 'path: "/srv/a\\nb"')], [(12, "trees.debian.path", "control")]),
     ("same path", [("path: {root}/fedora", "path: {root}/debian/")],

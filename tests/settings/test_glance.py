@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pushmirror.errors import SettingsError
-from pushmirror.settings.glance import Glance, GlanceTree, glance
+from pushmirror.settings.glance import DEFAULT_KEY_OVERLAP_MS, Glance, GlanceTree, glance
 from pushmirror.settings.load import load_any
 from pushmirror.settings.publisher import PublisherSettings
 
@@ -32,6 +32,8 @@ def glance_by_model(path: Path) -> Glance:
         trees={
             name: GlanceTree(tree.path, getattr(tree, "max_clients", None)) for name, tree in settings.trees.items()
         },
+        key=settings.key,
+        key_overlap_ms=getattr(settings, "key_overlap_ms", DEFAULT_KEY_OVERLAP_MS),
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from pushmirror.errors import Fault, SettingsError
 from pushmirror.keys import generate_key_file
 from pushmirror.settings.load import load_and_inspect_publisher, load_and_inspect_subscriber
+from pushmirror.settings.mounts import find_place, parse_mounts
 
 from .examples import make_surroundings, write_publisher, write_subscriber
 
@@ -95,6 +96,41 @@ def test_trees_that_only_links_bring_together_overlap(tmp_path: Path) -> None:
     assert (fault.line, fault.key) == (21, "trees.fedora.path")
     assert "lies inside the tree debian (line 17)" in fault.message
     assert "symbolic link" in fault.message
+
+
+def test_trees_that_only_a_mount_brings_together_overlap(tmp_path: Path) -> None:
+    """A tree that shows a folder of another one by a bind mount overlaps with it; one mounted elsewhere does not."""
+    (tmp_path / "debian" / "inner").mkdir()
+    path = write_subscriber(tmp_path)
+    check = f"{sys.executable} -m pushmirror check-config {path}"
+    script = f"mount --bind {tmp_path}/debian/inner {tmp_path}/fedora && {check}"
+    command = ["unshare", "-m", "sh", "-c", script]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+    if "mount:" in found.stderr or "unshare:" in found.stderr:
+        pytest.skip("this user may not mount")
+    assert found.stderr.startswith(f"{path}:21: trees.fedora.path: lies inside the tree debian (line 17)")
+    assert "(a mount leads there)" in found.stderr
+    assert load_and_inspect_subscriber(path)
+
+
+def test_a_place_is_told_by_the_mount_that_is_nearest_and_last() -> None:
+    """Spaces in names are escaped in the table; a mount over another one hides it."""
+    mounts = parse_mounts(
+        [
+            "1 0 8:1 / / rw - ext4 /dev/a rw",
+            "2 1 8:2 / /srv rw - ext4 /dev/b rw",
+            r"3 2 8:1 /data/with\040space /srv/mirror rw shared:1 - ext4 /dev/a rw",
+            "4 2 8:3 / /srv/hidden rw - ext4 /dev/c rw",
+            "5 2 8:4 /sub /srv/hidden rw - ext4 /dev/d rw",
+            "nonsense",
+        ]
+    )
+    places = {
+        "/nowhere/etc": "/8:1/nowhere/etc", "/srv/nothing/x": "/8:2/nothing/x", "/srv/hidden": "/8:4/sub",
+        "/srv/mirror/nothing": "/8:1/data/with space/nothing", "/srv/mirrors": "/8:2/mirrors",
+    }  # fmt: skip
+    assert {path: str(find_place(Path(path), mounts)) for path in places} == places
+    assert find_place(Path("/nowhere/etc"), ()) == Path("/nowhere/etc")
 
 
 def test_a_tree_may_be_reached_by_a_link(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pushmirror.curve import generate_curve_file
 from pushmirror.keys import generate_key_file
 from pushmirror.settings.common import SettingsModel
 from pushmirror.settings.known import ANY_NAME, list_keys
@@ -27,6 +28,7 @@ SAMPLES: dict[str, type[SettingsModel]] = {
 # Keys without a default of their own: what the sample shows is an example.
 EXAMPLES = {
     "authorized_nodes",
+    "curve",
     "relay",
     "relays",
     "scan",
@@ -71,6 +73,8 @@ def test_a_sample_works_with_every_key_set(name: str, tmp_path: Path) -> None:
     etc.mkdir(parents=True)
     for role in ("publisher", "subscriber"):
         generate_key_file(etc / f"{role}.key", comment=role)
+    for role in ("publisher", "subscriber", "relay"):
+        generate_curve_file(etc / f"{role}.curve", role)
     (etc / "authorized_nodes").write_text("")
     (etc / "rsync.secret").write_text("x")
     (etc / "rsync.secret").chmod(0o600)
@@ -104,8 +108,10 @@ def test_a_sample_shows_the_defaults(name: str, tmp_path: Path) -> None:
 
 
 def without_grace(settings: Any) -> dict[str, Any]:
-    """Return the fields of settings, without the one whose default is told by a property."""
-    trees = {name: tree.model_dump(exclude={"configured_delete_grace_ms"}) for name, tree in settings.trees.items()}
+    """Return the fields of settings, without the one whose default is told by a property, and without the keys of a
+    tree: those of an upstream, which have the same name, are no example."""
+    left_out = {"configured_delete_grace_ms", "keys"}
+    trees = {name: tree.model_dump(exclude=left_out) for name, tree in settings.trees.items()}
     return dict(settings) | {"trees": trees}
 
 

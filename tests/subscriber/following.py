@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.task import Clock
 
+from pushmirror.core.leaps import LeapBounds
 from pushmirror.core.liveness import Pulse
+from pushmirror.keys import PublicKey
 from pushmirror.publisher.journal_rows import UpdateRow
+from pushmirror.subscriber.key_ring import KeyRing
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.listener import Listener
 from pushmirror.subscriber.service_client import ServiceClient
-from pushmirror.subscriber.tracker import FIRST_CONTACT_S, Tracker
+from pushmirror.subscriber.tracker import DEFAULT_BOUNDS, FIRST_CONTACT_S, Tracker
 from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE, Upstream
 
 Frames = tuple[bytes, bytes]
 
 
 class Following:
-    """Follows one tree of an upstream. Its clock is the upstream's, `time`, so that both go on together."""
+    """Follows one tree of an upstream, or `trees`. Its clock is the upstream's, `time`, so that both go on together.
+
+    `trust` are more arguments of its key ring.
+    """
 
     def __init__(
-        self, reactor: Any, upstream: Upstream, ledger: Ledger, *, url: str | None = None, page_updates: int = 200
+        self,
+        reactor: Any,
+        upstream: Upstream,
+        ledger: Ledger,
+        *,
+        url: str | None = None,
+        page_updates: int = 200,
+        trees: tuple[str, ...] = (TREE,),
+        more_keys: Sequence[PublicKey] = (),
+        bounds: LeapBounds = DEFAULT_BOUNDS,
+        **trust: Any,
     ) -> None:
         self._reactor = reactor
         self.clock: Any = Clock()
@@ -30,14 +47,17 @@ class Following:
         self.ledger = ledger
         self.changed: list[str] = []
         keys = [upstream.key.public]
+        self.ring = KeyRing(PUBLISHER, [*keys, *more_keys], ledger, self.time, **trust)
         self.pulse = Pulse(self.time())
         client = ServiceClient(
-            reactor, url or upstream.url, PUBLISHER, keys, PREFIX, ENVIRONMENT,
+            reactor, url or upstream.url, PUBLISHER, self.ring.of_tree, PREFIX, ENVIRONMENT,
             page_updates=page_updates, tell_clock=lambda at_ms: self.pulse.confirm(at_ms, self.time()),
         )  # fmt: skip
-        self.tracker = Tracker(self.clock, [TREE], ledger, client, self.time, self.time, self.changed.append)
+        self.tracker = Tracker(
+            self.clock, trees, ledger, client, self.time, self.time, self.changed.append, bounds
+        )  # fmt: skip
         self.listener = Listener(
-            PUBLISHER, keys, PREFIX, ENVIRONMENT, frozenset([TREE]), ledger, self.tracker, self.pulse, self.time,
+            PUBLISHER, self.ring, PREFIX, ENVIRONMENT, frozenset(trees), ledger, self.tracker, self.pulse, self.time,
             lambda: 0.5,
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from pushmirror.subscriber.catching_up import CatchingUp
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.recorder import Recorder
 from pushmirror.subscriber.records import HeardUpdate
+from pushmirror.subscriber.tracker import DEFAULT_BOUNDS
 from pushmirror.subscriber.updating import UpdatingTrees
 from tests.subscriber.upstream import START_MS, TREE
 
@@ -57,7 +58,9 @@ def test_a_stop_leaves_off_every_service_that_is_asked_in_turn(ledger: Ledger) -
     services = Unanswered()
     changed: list[str] = []
     recorder = Recorder(ledger, UpdatingTrees(lambda: START_MS), lambda: START_MS, changed.append)
-    catching_up = CatchingUp(Clock(), TREE, ledger, recorder, services, lambda: START_MS)
+    catching_up = CatchingUp(
+        Clock(), TREE, ledger, recorder, services, lambda: START_MS, lambda: START_MS, DEFAULT_BOUNDS
+    )
     catching_up.want(None, 0, doubt=True)
     assert services.waits
     catching_up.stop()

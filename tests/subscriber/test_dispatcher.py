@@ -19,7 +19,7 @@ from pushmirror.subscriber.dispatcher import Dispatcher
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import make_parts
 from pushmirror.subscriber.records import NEVER, JobRecord, TreeRecord
-from pushmirror.subscriber.runner import Runner
+from pushmirror.subscriber.runner import Runner, RunResult
 from tests.subscriber.upstream import PUBLISHER, Time, paths, put
 from tests.support.reactor import Spin
 
@@ -33,6 +33,14 @@ if [ -e $D/$name.do ]; then . $D/$name.do; fi
 echo 'Number of files: 4'
 """
 WAIT = "echo $$ > $D/$name.pid; while ! test -e $D/go; do sleep 0.02; done"
+
+
+class OpenRunner(Runner):
+    """Does not confine the script to its tree: it notes its runs beside it."""
+
+    async def run(self, *arguments: Any) -> RunResult:
+        *known, _ = arguments
+        return await super().run(*known)
 
 
 class Fleet:
@@ -60,7 +68,7 @@ class Fleet:
             self.parts[name] = make_parts(name, SubscriberTree.model_validate(tree), folder / "locks")
             self.ledger.open_tree(name, self.parts[name].identity)
             self.ledger.start_over(name, Head(EPOCH, 0, None), self.time(), self.time(), same_history=False)
-        runner = Runner(reactor, str(script), folder / "runs-of-trees", os.environ)
+        runner = OpenRunner(reactor, str(script), folder / "runs-of-trees", os.environ)
         self.dispatcher = Dispatcher(
             reactor, self.parts, self.ledger, runner, max_jobs, self.time, lambda: 0.5,
             lambda event, record, progress: self.events.append((event, record)), lambda tree: tree in self.awaiting,
@@ -156,7 +164,7 @@ def test_a_first_sync_is_done_by_itself_and_leaves_the_folder_clean(fleets: Any)
     assert fleet.outcomes("debian") == [("whole", "done")]
     assert len(fleet.runs("debian")) == 3
     record = fleet.record("debian")
-    assert (record.applied, record.cleaned, record.entries, fleet.state("debian")) == (0, 0, 3, "idle")
+    assert (record.applied, record.cleaned, record.entries, fleet.state("debian")) == (0, 0, 1, "idle")
     assert not (fleet.folder / "debian" / os.fsdecode(STAGING_NAME)).exists()
     assert (fleet.folder / "debian").stat().st_mtime_ns == 1_700_000_000_500_000_000
     assert [event for event, _ in fleet.events] == [Event.STARTED, Event.COMPLETED]
@@ -443,7 +451,7 @@ def test_a_delete_stage_that_failed_is_forgotten_when_it_succeeds(fleets: Any) -
     fleet.run_until_idle()
     record = fleet.record("debian")
     assert (record.applied, record.cleaned, record.failures, fleet.state("debian")) == (1, 0, 1, "failed")
-    fleet.do("debian", "rm -f $target/file1; echo '*deleting   file1'")
+    fleet.do("debian", "echo '.f          file2'; case $* in *--delete-missing-args*) rm -f $target/file1;; esac")
     fleet.run_until_idle(after_ms=5_000)
     record = fleet.record("debian")
     assert (record.applied, record.cleaned, record.failures, fleet.state("debian")) == (1, 1, 0, "idle")
@@ -453,6 +461,8 @@ def test_a_delete_stage_that_failed_is_forgotten_when_it_succeeds(fleets: Any) -
 def test_deletions_above_the_budget_are_held_and_tell_so_once(fleets: Any) -> None:
     """No rsync runs for them until somebody approves."""
     fleet = fleets("debian", delete_budget={"count": 0, "percent": 5, "limit": 50})
+    for number in range(2):
+        (fleet.folder / "debian" / f"file{number}").touch()
     fleet.run_until_idle()
     fleet.announce("debian", 1, ChangeList(deleted=paths("file")))
     fleet.run_until_idle()
@@ -466,6 +476,56 @@ def test_deletions_above_the_budget_are_held_and_tell_so_once(fleets: Any) -> No
     fleet.do("debian", "rm -f $target/file; echo '*deleting   file'")
     fleet.run_until_idle()
     assert fleet.record("debian").cleaned == 1
+
+
+def test_an_upstream_cannot_raise_the_budget(fleets: Any) -> None:
+    """What it says that it has does not count, only what is here."""
+    fleet = fleets("debian", delete_budget={"count": 0, "percent": 5, "limit": 50})
+    for number in range(3):
+        (fleet.folder / "debian" / f"file{number}").touch()
+    surplus = "".join(f"echo '*deleting   file{number}'; " for number in range(3))
+    fleet.do("debian", f"{surplus} echo 'Number of files: 1,000,000' | tr -d ,; exit 0")
+    fleet.run_until_idle()
+    record = fleet.record("debian")
+    assert record.entries == 4
+    assert "3 of 4 entries would be deleted" in (record.held or "")
+
+
+def test_an_upstream_that_shows_nothing_is_not_believed_that_something_is_gone(fleets: Any) -> None:
+    """A look at what would be left goes before the first deletion; once it has that, what is due is deleted."""
+    fleet = fleets("debian")
+    for number in range(9):
+        (fleet.folder / "debian" / f"file{number}").touch()
+    fleet.run_until_idle()
+    fleet.announce("debian", 1, ChangeList(deleted=paths("file1")))
+    fleet.run_until_idle()
+    record, runs = fleet.record("debian"), fleet.runs("debian")
+    assert "is its disk mounted?" in (record.held or "")
+    assert (record.applied, record.cleaned) == (1, 0)
+    assert "--delete-missing-args" not in runs[-1]
+    assert " -n " in runs[-1]
+    fleet.do("debian", "echo '.f          file2'; case $* in *--delete-missing-args*) rm -f $target/file1;; esac")
+    fleet.announce("debian", 2, ChangeList(deleted=paths("file3")))
+    fleet.run_until_idle()
+    record = fleet.record("debian")
+    assert (record.held, record.applied, record.pending_deletions, record.lost) == (None, 2, 1, 1)
+    assert "--delete-missing-args" in fleet.runs("debian")[-1]
+
+
+def test_a_run_that_breaks_off_does_not_hide_what_it_has_deleted(fleets: Any) -> None:
+    """Whoever cuts the connection after each deletion does not get by the sum."""
+    fleet = fleets("debian", delete_budget={"count": 2, "percent": 5, "limit": 50})
+    for number in range(9):
+        (fleet.folder / "debian" / f"file{number}").touch()
+    fleet.run_until_idle()
+    for number in range(3):
+        script = f"echo '.f          file'; case $* in *delete-missing*) rm -f $target/file{number}; exit 12;; esac"
+        fleet.do("debian", script)
+        fleet.announce("debian", number + 1, ChangeList(deleted=paths(f"file{number}")))
+        fleet.run_until_idle(after_ms=60_000)
+    record = fleet.record("debian")
+    assert (record.lost, record.entries) == (2, 8)
+    assert "beside 2 that are gone already" in (record.held or "")
 
 
 def test_a_job_that_a_new_epoch_overtakes_is_done_again(fleets: Any) -> None:

@@ -714,3 +714,53 @@ def test_what_is_asked_all_the_time_costs_little_however_much_there_is(tmp_path:
     assert ledger.count_steps(lambda: ledger.kept.beginning(TREE, 2000)) <= 100
     assert ledger.count_steps(lambda: ledger.kept.has_list(TREE, digest(1), 2000)) <= 100
     ledger.close()
+
+
+def test_what_is_lost_adds_up_until_something_new_comes_or_the_operator_speaks(ledger: Ledger) -> None:
+    """New entries make up for what was lost before them, and save nothing up; approved ones are not lost."""
+
+    def look() -> tuple[int, int]:
+        return ledger.tree(TREE).entries, ledger.tree(TREE).lost
+
+    ledger.set_entries(TREE, 100)
+    ledger.gain(TREE, 50)
+    assert look() == (150, 0)
+    ledger.lose(TREE, 30, unasked=20)
+    ledger.lose(TREE, 10, unasked=10)
+    assert look() == (110, 30)
+    ledger.lose(TREE, -4, unasked=-4)
+    ledger.gain(TREE, 6)
+    assert look() == (120, 20)
+    ledger.refuse(TREE)
+    assert look() == (120, 20)
+    ledger.approve(TREE)
+    assert look() == (120, 0)
+
+
+def test_what_was_refused_is_remembered(ledger: Ledger) -> None:
+    """Each path once; a tree that starts anew has forgotten it."""
+    ledger.start_over(TREE, head(1), NOW, NOW, same_history=False)
+    finish(ledger, 1, ["a", "b"])
+    ledger.refuse(TREE)
+    finish(ledger, 1, ["a"])
+    ledger.refuse(TREE)
+    assert ledger.refusals(TREE) == set(paths("a", "b"))
+    assert (ledger.tree(TREE).refusals, ledger.tree(TREE).cleaned) == (2, 1)
+    ledger.set_refusals(TREE, paths("b"))
+    assert ledger.refusals(TREE) == set(paths("b"))
+    ledger.open_tree(TREE, "another identity of it")
+    assert ledger.refusals(TREE) == frozenset()
+
+
+def test_what_stands_in_the_way_waits_for_the_operator_before_a_job_ends(ledger: Ledger) -> None:
+    """It belongs to the serial after the one that is applied; once it is to be deleted it is like any other."""
+    ledger.start_over(TREE, head(3), NOW, NOW, same_history=False)
+    finish(ledger, 3)
+    ledger.await_deletions(TREE, paths("folder"), NOW, in_the_way=True)
+    assert [(d.path, d.serial, d.in_the_way) for d in ledger.deletions(TREE)] == [(b"folder", 4, True)]
+    assert ledger.tree(TREE).cleaned == 3
+    announce(ledger, 4, put("other"))
+    finish(ledger, 4)
+    assert ledger.tree(TREE).cleaned == 3
+    finish(ledger, 4, ["folder"])
+    assert [(d.path, d.in_the_way) for d in ledger.deletions(TREE)] == [(b"folder", False)]

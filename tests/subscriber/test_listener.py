@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from pushmirror.bus.memory import MemoryBus
 from pushmirror.core.messages import HEARTBEAT, STATE, UPDATED, topic
 from pushmirror.core.model import Head
-from pushmirror.core.wire import attach
+from pushmirror.core.wire import attach, open_envelope
 from pushmirror.http.questions import StateQuestion
 from pushmirror.keys import seal
+from pushmirror.subscriber.listener import ASK_AFTER_FLOOD_MS
 from tests.subscriber.following import Following
 from tests.subscriber.upstream import ENVIRONMENT, OTHER_TREE, PREFIX, START_MS, TREE, Upstream, make_key, put
 
@@ -165,10 +166,15 @@ def test_no_signed_nonsense_raises(begun: Following, upstream: Upstream, key: st
 def test_the_largest_numbers_can_be_recorded(begun: Following, upstream: Upstream) -> None:
     """The ledger takes whatever the protocol allows."""
     (row,) = upstream.announce(put("a"))
-    msg = {**upstream.message(row), "serial": LARGEST, "at_ms": LARGEST, "root_mtime_ns": LARGEST, "bytes": LARGEST}
+    before = Head(upstream.journal.epoch, LARGEST - 1, "0" * 64)
+    begun.ledger.start_over(TREE, before, 0, 0, same_history=True)
+    msg = {
+        **upstream.message(row), "serial": LARGEST, "previous": before.serial, "previous_digest": before.digest,
+        "at_ms": LARGEST, "root_mtime_ns": LARGEST, "bytes": LARGEST,
+    }  # fmt: skip
     begun.hear(upstream.sealed(UPDATED, msg))
     assert begun.announced == LARGEST
-    assert begun.ledger.pending(TREE)[0].root_mtime_ns == LARGEST
+    assert begun.ledger.pending(TREE)[-1].root_mtime_ns == LARGEST
 
 
 def test_a_duplicate_costs_no_signature_check(begun: Following, upstream: Upstream, tmp_path: Path) -> None:
@@ -182,12 +188,19 @@ def test_a_duplicate_costs_no_signature_check(begun: Following, upstream: Upstre
     assert begun.announced == 2
 
 
+def forged_heartbeat(upstream: Upstream, folder: Path) -> tuple[bytes, bytes]:
+    """Return a heartbeat that names the key of the upstream, and was signed with another one."""
+    name, body = upstream.heartbeat_frames()
+    envelope = open_envelope(body)
+    return name, attach(envelope.signed, make_key(folder, "other").sign(envelope.signed), envelope.certificate)
+
+
 def test_signatures_are_checked_at_a_bounded_rate(begun: Following, upstream: Upstream, tmp_path: Path) -> None:
     """What comes above the rate is dropped unchecked, also if it is honest; time makes room again."""
     (row,) = upstream.announce(put("a"))
-    forged = seal(row.signed, make_key(tmp_path, "other"))
+    forged = forged_heartbeat(upstream, tmp_path)
     for _ in range(2500):
-        begun.hear((TOPIC, forged))
+        begun.hear(forged)
     assert begun.dropped["signature"] <= 2000
     assert begun.dropped["signature"] + begun.dropped["rate"] == 2500
     rate = begun.dropped["rate"]
@@ -196,6 +209,39 @@ def test_signatures_are_checked_at_a_bounded_rate(begun: Following, upstream: Up
     begun.time.now_ms += 1000
     begun.hear(upstream.update_frames(row))
     assert begun.announced == 1
+
+
+def test_what_names_a_key_that_does_not_count_takes_no_place_of_others(
+    begun: Following, upstream: Upstream, tmp_path: Path
+) -> None:
+    """It is refused without a check, however much of it there is; an honest message after it is heard."""
+    (row,) = upstream.announce(put("a"))
+    strange = seal(row.signed, make_key(tmp_path, "other"))
+    for _ in range(5000):
+        begun.hear((TOPIC, strange))
+    assert begun.dropped == {"signature": 5000}
+    begun.hear(upstream.update_frames(row))
+    assert begun.announced == 1
+
+
+def test_what_a_flood_has_drowned_is_asked_for(begun: Following, upstream: Upstream, tmp_path: Path) -> None:
+    """After messages were dropped unchecked the service is asked, now and then, so that news arrives all the same."""
+    forged = forged_heartbeat(upstream, tmp_path)
+    upstream.announce(put("a"))
+    for _ in range(2600):
+        begun.hear(forged)
+    begun.turn_until(lambda: begun.announced == 1)
+    begun.turn()
+    upstream.announce(put("b"))
+    asked = len(upstream.service.asked)
+    for _ in range(500):
+        begun.hear(forged)
+    begun.turn()
+    assert (len(upstream.service.asked), begun.announced) == (asked, 1)
+    begun.time.now_ms += ASK_AFTER_FLOOD_MS
+    for _ in range(2600):
+        begun.hear(forged)
+    begun.turn_until(lambda: begun.announced == 2)
 
 
 def test_a_replayed_heartbeat_is_stale(begun: Following, upstream: Upstream) -> None:

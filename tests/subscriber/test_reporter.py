@@ -38,7 +38,7 @@ class Field:
         self.time = Time(START_MS + 1000)
         self.upstream, self.ledger = upstream, ledger
         keys = [upstream.key.public]
-        client = ServiceClient(reactor, url or upstream.url, PUBLISHER, keys, PREFIX, ENVIRONMENT)
+        client = ServiceClient(reactor, url or upstream.url, PUBLISHER, lambda tree: keys, PREFIX, ENVIRONMENT)
         self.reporter = Reporter(NODE, PUBLISHER, PREFIX, ENVIRONMENT, upstream.node_key, client, self.time)
 
     def tell(self, event: Event = Event.COMPLETED, **replaced: Any) -> None:

@@ -16,9 +16,12 @@ from pushmirror.core.command import Command
 from pushmirror.core.exits import Outcome
 from pushmirror.core.model import StageKind
 from pushmirror.core.source import Source, parse_source
+from pushmirror.core.watchdog import Limits
 from pushmirror.errors import StateError
+from pushmirror.subscriber.confinement import find_version
+from pushmirror.subscriber.environment import clean_environment
 from pushmirror.subscriber.lock import TreeLock
-from pushmirror.subscriber.runner import Limits, Runner, RunResult, clean_environment
+from pushmirror.subscriber.runner import Runner, RunResult
 from tests.subscriber.upstream import TREE, paths
 from tests.support.reactor import Spin
 from tests.support.waiting import wait_until
@@ -58,7 +61,8 @@ class Field:
         """Start a run; the list that is returned gets its result."""
         results: list[RunResult] = []
         lock = self.held if lock is None else lock
-        started = Deferred.fromCoroutine(runner.run(tree, kind, command, source, limits, lock))
+        writable = (str(self.folder),)
+        started = Deferred.fromCoroutine(runner.run(tree, kind, command, source, limits, lock, writable))
         started.addCallback(results.append)
         started.addErrback(lambda failure: pytest.fail(failure.getTraceback()))
         return results
@@ -206,6 +210,17 @@ def test_rsync_inherits_the_lock_of_its_tree_and_no_other_descriptor(field: Fiel
     assert len(found) <= 6, found
 
 
+def test_rsync_writes_in_its_folders_only(field: Field, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As far as the kernel can hold it to that; its output and its lock are not affected."""
+    if not find_version():
+        pytest.skip("this kernel has no Landlock, or does not let us use it")
+    outside = tmp_path_factory.mktemp("outside")
+    result = field.run(f"echo x > {outside}/evil; echo '>f+++++++++ a'; echo x > $D/good; exit 0")
+    assert (list(outside.iterdir()), (field.folder / "good").exists()) == ([], True)
+    assert result.items.present == set(paths("a"))
+    assert "Permission denied" in result.notes.errors[0]
+
+
 def test_the_lock_is_held_while_a_left_over_process_lives(field: Field, tmp_path: Path) -> None:
     """As after the daemon was killed: its own descriptor is closed, and the lock is still not to be had."""
     field.write("echo $$ > $D/pid; exec sleep 60")
@@ -257,6 +272,39 @@ def test_a_run_that_takes_too_long_is_ended_however_busy_it_is(field: Field) -> 
         field, "while :; do cat /bin/sh > /dev/null; sleep 0.05; done", Limits(60, 0.3, 1_000_000)
     )
     assert "took longer" in result.judgement.reason
+
+
+def test_a_run_that_gives_a_byte_now_and_then_is_ended(field: Field) -> None:
+    """Without a least rate it is progress, and goes on to its end."""
+    drip = "for i in 1 2 3 4 5 6 7 8; do echo x; sleep 0.4; done"
+    assert field.run(drip, limits=Limits(1.0, None, 1000)).code == 0
+    result, _ = run_until_ended(field, drip, Limits(1.0, None, 1000, least_bytes_per_s=50_000))
+    assert "less than `least_rate`" in result.judgement.reason
+
+
+def test_a_run_that_does_not_come_to_its_transfer_is_ended(field: Field) -> None:
+    """By time and by size, as long as it is one process; once it has started another one that does not count."""
+    alone = "exec cat /dev/zero > /dev/null"
+    result, _ = run_until_ended(field, alone, Limits(60, None, 1000, beginning_bytes=10**6))
+    assert "greeting and file list are larger than 1000000 bytes" in result.judgement.reason
+    result, _ = run_until_ended(field, alone, Limits(60, None, 1000, beginning_s=0.3))
+    assert "greeting and file list took longer" in result.judgement.reason
+    limits = Limits(60, None, 1000, beginning_bytes=10**6, beginning_s=1)
+    assert field.run("sleep 2 & cat /bin/sh /bin/sh > /dev/null; wait; exit 0", limits=limits).code == 0
+
+
+def test_a_run_that_takes_too_much_memory_is_ended(field: Field) -> None:
+    """Any of its processes."""
+    hog = "(exec python3 -c 'x = str(1) * 10**8; import time; time.sleep(60)') & wait"
+    result, _ = run_until_ended(field, hog, Limits(60, None, 1000, memory_bytes=60 * 10**6))
+    assert "more than 60000000 bytes of memory" in result.judgement.reason
+
+
+def test_a_run_that_fills_the_disk_is_ended(field: Field) -> None:
+    """It counts as a full disk, for which the source is not to blame."""
+    result, _ = run_until_ended(field, "exec sleep 60", Limits(60, None, 1000, floor_bytes=10**18))
+    assert "below min_free" in result.judgement.reason
+    assert (result.judgement.outcome, result.judgement.of_source) == (Outcome.FULL, False)
 
 
 @pytest.mark.parametrize("stream", ["", ">&2"])

@@ -49,7 +49,9 @@ class Asking:
 
     def __init__(self, reactor: Any, spin: Spin, upstream: Upstream, url: str | None = None, **more: Any) -> None:
         keys = [upstream.key.public]
-        self.client = ServiceClient(reactor, url or upstream.url, PUBLISHER, keys, PREFIX, ENVIRONMENT, **more)
+        self.client = ServiceClient(
+            reactor, url or upstream.url, PUBLISHER, lambda tree: keys, PREFIX, ENVIRONMENT, **more
+        )
         self._spin = spin
 
     def result(self, coroutine: Any) -> Any:

@@ -19,9 +19,8 @@ from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import make_parts
 from pushmirror.subscriber.records import NEVER, TreeRecord
 from pushmirror.subscriber.relay.owed import OwedNotes
-from pushmirror.subscriber.runner import Runner
 from pushmirror.subscriber.sources import TreeSources, wanted_by
-from tests.subscriber.test_dispatcher import EPOCH, Fleet
+from tests.subscriber.test_dispatcher import EPOCH, Fleet, OpenRunner
 from tests.subscriber.upstream import PUBLISHER, Time, put
 from tests.support.reactor import Spin
 
@@ -195,7 +194,8 @@ def fleet(reactor: Any, spin: Spin, tmp_path: Path) -> Iterator[Fleet]:
 
 def follow(fleet: Fleet, heads: dict[str, RelayHead]) -> None:
     """Go on with a dispatcher that hears relays."""
-    runner = Runner(fleet.reactor, str(fleet.folder / "rsync"), fleet.folder / "runs-of-relays", {"PATH": "/bin"})
+    runs, environment = fleet.folder / "runs-of-relays", {"PATH": "/bin"}
+    runner = OpenRunner(fleet.reactor, str(fleet.folder / "rsync"), runs, environment)
     fleet.dispatcher = Dispatcher(
         fleet.reactor, fleet.parts, fleet.ledger, runner, 4, fleet.time, lambda: 0.5,
         lambda event, record, progress: fleet.events.append((event, record)), lambda tree: False,

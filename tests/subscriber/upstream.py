@@ -28,6 +28,7 @@ from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import SentUpdate, UpdateRow
 from pushmirror.publisher.proofs import Proofs
 from pushmirror.publisher.reports import Reports
+from pushmirror.publisher.signing import SingleKey
 
 PUBLISHER = "t1.example.org"
 NODE = "t2.example.net"
@@ -114,12 +115,12 @@ class Upstream:
         )
         proofs = Proofs(
             journal=self.journal,
-            key=self.key.public,
+            keys=SingleKey(self.key),
             identity=self.identity,
             clock_ms=lambda: START_MS,
             renewed=lambda: None,
         )
-        return Answers(self.journal, self.key, self.identity, trees, reports, proofs, self.time)
+        return Answers(self.journal, SingleKey(self.key), self.identity, trees, reports, proofs, self.time)
 
     def new_journal(self, epoch_ms: int) -> Journal:
         """Go on with an empty journal that was made at `epoch_ms`."""

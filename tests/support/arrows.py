@@ -12,7 +12,9 @@ LAYERS = {
     "core": 1,
     "logs": 2,  # below the rest of the edge: everything that meets the world may have to say so
     "notify": 3,
+    "key_files": 2,
     "keys": 3,
+    "curve": 3,
     "nodes": 3,
     "settings": 3,
     "bus": 3,
@@ -26,8 +28,14 @@ LAYERS = {
 }
 SIDEWAYS = {
     ("settings", "keys"),  # settings hold public keys
+    ("settings", "curve"),
     ("nodes", "keys"),  # so does the file of the nodes
+    ("nodes", "curve"),
     ("http", "settings"),  # the form of an address
+    ("http", "keys"),  # requests of nodes that are to be let in are signed
+    ("http", "nodes"),
+    ("bus", "curve"),  # who may listen is known by keys in files
+    ("bus", "nodes"),
 }
 
 PURE = {
@@ -70,6 +78,7 @@ CLIENT_COMMANDS = {
     "operate": SLOW,
     "tail": SLOW,
     "keygen": SLOW,
+    "rotate_key": SLOW,
     "check_config": ("twisted", "treq", "fedmsg"),
     "explain": ("twisted", "treq", "fedmsg"),
 }
@@ -78,6 +87,7 @@ PROCESS_MODULES = ("subprocess", "pty", "multiprocessing", "asyncio.subprocess",
 PROCESS_CALLS = ("system", "popen", "fork", "forkpty", "posix_spawn", "exec", "spawn")
 MAY_START_PROCESSES = (
     "cli.demo",
+    "bus.outlet_process",  # this program itself, which needs descriptors and memory limits rather than output
     "publisher.detect.run_process",  # the operator's own rsync keeps its terminal, files and signals
 )
 

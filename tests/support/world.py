@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 from pushmirror.control.client import ask
+from pushmirror.core.curve import CurveKey
+from pushmirror.curve import generate_curve_file
 from pushmirror.errors import NotRunning
 from pushmirror.keys import PublicKey, generate_key_file
 from tests.support.compare import differences, rsync_differences
@@ -51,6 +53,7 @@ class Subscriber:
         for folder in (self.mirror, self.folder / "state"):
             folder.mkdir(parents=True)
         self.key = generate_key_file(self.folder / "key", name)
+        self.curve: CurveKey | None = None
         self.settings: dict[str, Any] = {
             "name": name,
             "state_dir": str(self.folder / "state"),
@@ -88,6 +91,12 @@ class Subscriber:
             **relay_settings,
         }
         self.rsyncd = self.world.serve(self.folder / "rsyncd", self.mirror, rsyncd_extra)
+        self.world.authorize_nodes()
+
+    def make_curve(self) -> None:
+        """Give it a key by which private buses know it, from its next start on; the publisher and relays list it."""
+        self.curve = generate_curve_file(self.folder / "curve", self.name)
+        self.settings["curve"] = str(self.folder / "curve")
         self.world.authorize_nodes()
 
     @property
@@ -207,6 +216,8 @@ class World:
         self.publisher_config = self.publisher_folder / "publisher.yaml"
         self.heartbeat = "1s"
         self.profile = "plain"
+        self.curve: CurveKey | None = None
+        self.publisher_extra: dict[str, Any] = {}
         self.publisher_key: PublicKey = generate_key_file(self.publisher_folder / "key", PUBLISHER)
         self.publish_endpoint = f"tcp://127.0.0.1:{free_port()}"
         self.service_url = f"http://127.0.0.1:{free_port()}"
@@ -223,8 +234,12 @@ class World:
         (self.publisher_folder / "authorized_nodes").touch()
         return self
 
+    def encrypt(self) -> None:
+        """Have the publisher's bus encrypted, from its next start on."""
+        self.curve = generate_curve_file(self.publisher_folder / "curve", PUBLISHER)
+
     def _write_publisher(self) -> None:
-        settings = {
+        settings: dict[str, Any] = {
             "name": PUBLISHER,
             "state_dir": str(self.publisher_folder / "state"),
             "key": str(self.publisher_folder / "key"),
@@ -236,7 +251,9 @@ class World:
             "heartbeat": self.heartbeat,
             "trees": {TREE: {"path": str(self.tree), "url": self.source, "profile": self.profile}},
         }
-        self.publisher_config.write_text(yaml.safe_dump(settings))
+        if self.curve is not None:
+            settings["bus"]["curve"] = str(self.publisher_folder / "curve")
+        self.publisher_config.write_text(yaml.safe_dump(settings | self.publisher_extra))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -265,6 +282,7 @@ class World:
     def authorize_nodes(self) -> None:
         """Have the publisher and every relay take the reports of all subscribers."""
         lines = "".join(f"{known.key.line} {known.name}\n" for known in self.subscribers)
+        lines += "".join(f"{known.curve.line}\n" for known in self.subscribers if known.curve is not None)
         for folder in (self.publisher_folder, *(known.folder for known in self.subscribers if known.is_relay)):
             (folder / "authorized_nodes").write_text(lines)
 

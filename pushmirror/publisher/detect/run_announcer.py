@@ -13,10 +13,11 @@ from twisted.internet.task import LoopingCall
 from pushmirror.bus.interface import Sender
 from pushmirror.core.messages import UPDATING, format_updating
 from pushmirror.core.model import Updating
-from pushmirror.keys import PrivateKey, seal
+from pushmirror.keys import seal
 from pushmirror.logs import Throttle
 from pushmirror.publisher.detect.run_lock import is_running
 from pushmirror.publisher.identity import Identity
+from pushmirror.publisher.signing import Signers
 
 _log = logging.getLogger(__name__)
 
@@ -39,14 +40,14 @@ class RunAnnouncer(Service):
         reactor: Any,
         *,
         state_dir: Path,
-        key: PrivateKey,
+        keys: Signers,
         sender: Sender,
         identity: Identity,
         trees: Sequence[str],
         clock_ms: Callable[[], int],
     ) -> None:
         self._state_dir = state_dir
-        self._key = key
+        self._keys = keys
         self._sender = sender
         self._identity = identity
         self._trees = tuple(trees)
@@ -89,7 +90,7 @@ class RunAnnouncer(Service):
     def _send(self, tree: str, now_ms: int, expires_in_ms: int) -> None:
         updating = Updating(self._identity.name, tree, now_ms, now_ms + expires_in_ms)
         signed = self._identity.compose(UPDATING, format_updating(updating), at_ms=now_ms, counter=now_ms)
-        self._sender.send(self._identity.topic(UPDATING).encode(), seal(signed, self._key))
+        self._sender.send(self._identity.topic(UPDATING).encode(), seal(signed, self._keys.valid()[0]))
 
     def _complain(self, tree: str) -> None:
         suppressed = self._throttle.allow(tree)

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pushmirror.core.model import RelayState
 from pushmirror.core.relay_messages import RELAY_STATE, format_relay_state
 from pushmirror.http.answers import ASK_AGAIN, FOR_EVER, JSON, LINES_OF_JSON, NEVER, Answer, NoContent
-from pushmirror.http.questions import ListQuestion, Question, Refusal, ReportQuestion, StateQuestion, UpdatesQuestion
+from pushmirror.http.questions import (
+    KeysQuestion,
+    ListQuestion,
+    Question,
+    Refusal,
+    ReportQuestion,
+    StateQuestion,
+    UpdatesQuestion,
+)
+from pushmirror.subscriber.ledger_trust import LedgerTrust
 from pushmirror.subscriber.relay.copies import Copies, Copy
 from pushmirror.subscriber.relay.forwarding import Forwarding
 from pushmirror.subscriber.relay.kept import KeptUpdates
@@ -23,11 +32,14 @@ class RelayAnswers:
     kept: KeptUpdates
     voice: Voice
     forwarding: Forwarding
+    ledger: LedgerTrust
 
     def answer(self, question: Question, body: bytes) -> Answer | NoContent | Refusal:
         """Return the answer to a question; `body` is what was sent with it."""
         if isinstance(question, ReportQuestion):
             return self.forwarding.take(body) or NoContent()
+        if isinstance(question, KeysQuestion):
+            return self._answer_keys(question)
         if not isinstance(question, UpdatesQuestion | ListQuestion | StateQuestion):
             return Refusal(404, "this is a relay: ask the publisher itself")
         if question.tree not in self.copies.publishers:
@@ -40,6 +52,12 @@ class RelayAnswers:
         if isinstance(question, ListQuestion):
             return self._answer_list(question, copy)
         return self._answer_state(question, copy)
+
+    def _answer_keys(self, question: KeysQuestion) -> Answer | Refusal:
+        if question.publisher not in self.copies.publishers.values():
+            return Refusal(404, "no tree of this publisher is relayed here")
+        lines = [learned.envelope + b"\n" for learned in self.ledger.rotations(question.publisher)]
+        return Answer(LINES_OF_JSON, ASK_AGAIN, iter(lines))
 
     def _answer_updates(self, question: UpdatesQuestion, copy: Copy) -> Answer | Refusal:
         applied = copy.head.applied.serial

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pushmirror.core.model import RelayState
 from pushmirror.core.relay_messages import RELAY_STATE, parse_relay_state
 from pushmirror.errors import MalformedMessage
+from pushmirror.http.credentials import Credentials
 from pushmirror.http.trust import Trust
 from pushmirror.keys import PublicKey
+from pushmirror.subscriber.key_ring import KeysOf
 from pushmirror.subscriber.service_client import ServiceClient
 
 
@@ -24,20 +26,31 @@ class RelayAddress:
 
 
 class RelayClient(ServiceClient):
-    """The service of a relay of the upstream `publisher`, whose updates are signed with one of `keys`."""
+    """The service of a relay of the upstream `publisher`, whose updates are signed with one of `keys_of` their tree."""
 
     def __init__(
         self,
         reactor: Any,
         address: RelayAddress,
         publisher: str,
-        keys: Sequence[PublicKey],
+        keys_of: KeysOf,
         prefix: str,
         environment: str,
         trust: Trust | None = None,
         tell_clock: Callable[[int], None] = lambda at_ms: None,
+        credentials: Credentials | None = None,
     ) -> None:
-        super().__init__(reactor, address.url, publisher, keys, prefix, environment, trust, tell_clock)
+        super().__init__(
+            reactor,
+            address.url,
+            publisher,
+            keys_of,
+            prefix,
+            environment,
+            trust,
+            tell_clock,
+            credentials=credentials,
+        )
         self._relay = address
 
     async def relay_state(self, tree: str) -> RelayState:

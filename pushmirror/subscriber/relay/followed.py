@@ -15,6 +15,7 @@ from pushmirror.core.model import RelayHead
 from pushmirror.errors import MalformedMessage, ServiceError
 from pushmirror.subscriber.relay.client import RelayClient
 from pushmirror.subscriber.relay.hearing import RelayListener
+from pushmirror.subscriber.service_client import ServiceClient
 from pushmirror.subscriber.silence import SilenceWatch
 
 _WORD_LASTS_MS = 24 * 3_600_000
@@ -34,6 +35,14 @@ class FollowedRelay:
     receiver: Receiver
     silence: SilenceWatch
     asking: Deferred[None] | None = field(default=None, init=False)
+
+
+def list_faults(receiver: Receiver | None, client: ServiceClient | None) -> dict[str, str | None]:
+    """Return why nothing comes from a bus and a service, for people; None where nothing is known to be wrong."""
+    return {
+        "bus": None if receiver is None else receiver.fault,
+        "service": None if client is None else client.fault,
+    }
 
 
 class FollowedRelays:
@@ -101,6 +110,7 @@ class FollowedRelays:
         return {
             "state": relay.pulse.state(now_ms),
             "last_heard_ms": relay.pulse.heard_ago_ms(now_ms),
+            "faults": list_faults(relay.receiver, relay.client),
             "dropped": dict(relay.listener.dropped),
             "trees": {
                 tree: {"applied": head.applied.serial, "cleaned": head.cleaned}

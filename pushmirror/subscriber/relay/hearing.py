@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 _HEARTBEATS_PER_SECOND = 20.0
 _HEARTBEATS_AT_ONCE = 100
+_UPDATES_PER_SECOND = 100.0
+_UPDATES_AT_ONCE = 1000
+"""Whoever checks updates does so for the publisher and all of its relays: none of them may take all of its time."""
 CAUSES = ("signature", "format", "topic", "publisher", "rate", "stale")
 
 
@@ -55,6 +58,7 @@ class RelayListener:
         self._ask = ask
         self._throttle = Throttle(steady_ms)
         self._bucket = TokenBucket(_HEARTBEATS_PER_SECOND, _HEARTBEATS_AT_ONCE, steady_ms() / 1000)
+        self._updates_bucket = TokenBucket(_UPDATES_PER_SECOND, _UPDATES_AT_ONCE, steady_ms() / 1000)
         self.heads: Mapping[str, RelayHead] = {}
         self.dropped: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
 
@@ -65,11 +69,11 @@ class RelayListener:
 
     def deliver(self, topic_frame: bytes, body: bytes) -> None:
         """Take one message from the bus of the relay. Raises nothing."""
-        if topic_frame == self._updates_topic:
-            self._take_update(topic_frame, body)
-            return
         try:
-            self._take_heartbeat(topic_frame, body)
+            if topic_frame == self._updates_topic:
+                self._hand_on(topic_frame, body)
+            else:
+                self._take_heartbeat(topic_frame, body)
         except MalformedMessage as error:
             self._drop(error.cause_name, str(error))
         except StateError as error:
@@ -83,6 +87,11 @@ class RelayListener:
                 "relay %s of %s: a heartbeat was lost here: %s (%d more before)",
                 self._name, self._publisher, error, suppressed,
             )  # fmt: skip
+
+    def _hand_on(self, topic_frame: bytes, body: bytes) -> None:
+        if not self._updates_bucket.take(self._steady_ms() / 1000):
+            raise _unwanted("rate")  # the next heartbeat tells of what was missed
+        self._take_update(topic_frame, body)
 
     def _take_heartbeat(self, topic_frame: bytes, body: bytes) -> None:
         if topic_frame != self._heartbeat_topic:

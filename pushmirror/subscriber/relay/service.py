@@ -8,8 +8,10 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 
-from pushmirror.bus.zeromq import ZeroMQSender
+from pushmirror.bus.encryption import make_server_curve
+from pushmirror.bus.sender import ZeroMQSender
 from pushmirror.core.addresses import parse_network
+from pushmirror.http.door import Door
 from pushmirror.http.service import make_http_service
 from pushmirror.keys import PrivateKey
 from pushmirror.nodes import AuthorizedNodes
@@ -68,7 +70,9 @@ def make_relay(
     def greet(subscription: bytes) -> None:
         herald.greet(subscription)
 
-    sender = ZeroMQSender(reactor, relay.publish, subscribed=greet)
+    listed = nodes if relay.private else None
+    curve = make_server_curve(relay.curve, listed)
+    sender = ZeroMQSender(reactor, relay.publish, subscribed=greet, curve=curve)
     herald = Herald(
         reactor,
         copies=copies,
@@ -79,12 +83,13 @@ def make_relay(
         clock_ms=clock_ms,
     )
     answers = RelayAnswers(
-        copies, ledger.kept, voice, Forwarding(nodes, destinations, copies.publishers, clock_ms)
+        copies, ledger.kept, voice, Forwarding(nodes, destinations, copies.publishers, clock_ms), ledger
     )  # fmt: skip
     proxies = tuple(map(parse_network, relay.trusted_proxies))
+    door = None if listed is None else Door(settings.name, listed, reactor.seconds)
     service: Any = _Relay(herald, sender)
     for part in (
-        make_http_service(reactor, relay.service, answers, relay.service_limits.limits, proxies),
+        make_http_service(reactor, relay.service, answers, relay.service_limits.limits, proxies, door=door),
         herald,
         *forwards.values(),
     ):

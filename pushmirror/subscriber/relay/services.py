@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pushmirror.core.model import Head, RelayHead, RelayState, TreeState
 from pushmirror.core.relaying import adopt_state, choose_word
+from pushmirror.core.wire import Envelope
 from pushmirror.errors import MalformedMessage, ServiceError
 from pushmirror.subscriber.history_page import Forked
 from pushmirror.subscriber.records import HeardUpdate
@@ -101,6 +102,26 @@ class Services:
         return adopt_state(believed, chosen)
 
     @property
+    def clients(self) -> tuple[ServiceClient, ...]:
+        """All who can be asked, the publisher itself first."""
+        return (*filter(None, (self._origin,)), *self._relays.values())
+
+    async def rotations(self, take: Callable[[Envelope], None]) -> None:
+        """As `ServiceClient.rotations`, from the publisher itself, or from every relay when it cannot be asked."""
+        failure: ServiceError | MalformedMessage | None = ServiceError("there is nobody to be asked")
+        for client in self.clients:
+            try:
+                await client.rotations(take)
+            except (ServiceError, MalformedMessage) as error:
+                failure = failure and error
+                continue
+            failure = None
+            if client is self._origin:
+                return
+        if failure is not None:
+            raise failure
+
+    @property
     def has_origin(self) -> bool:
         """Whether the publisher itself can be asked, when it answers."""
         return self._origin is not None
@@ -114,7 +135,7 @@ class Services:
     async def report(self, body: bytes) -> None:
         """Hand in a signed report, to the publisher or to a relay that hands it on. Raises ServiceError."""
         failure = ServiceError("there is nobody who takes reports")
-        for client in (*filter(None, (self._origin,)), *self._relays.values()):
+        for client in self.clients:
             try:
                 await client.report(body)
                 return

@@ -63,7 +63,7 @@ class RelayNode:
         known = None if nodes is None else AuthorizedNodes(nodes)
         destinations = {PUBLISHER: Destination(PREFIX, ENVIRONMENT, self.handed_on.append)}
         forwarding = Forwarding(known, destinations, self.copies.publishers, self.time)
-        return RelayAnswers(self.copies, self.ledger.kept, self.voice, forwarding)
+        return RelayAnswers(self.copies, self.ledger.kept, self.voice, forwarding, self.ledger)
 
     def herald(self, clock: Any) -> Herald:
         """Return what speaks on its bus."""

@@ -38,7 +38,9 @@ class Asking:
     def client_with(self, key: Any, name: str = RELAY) -> RelayClient:
         """Return a client that knows the relay by another key or name."""
         address = RelayAddress(name, self._url, (key,))
-        return RelayClient(self._reactor, address, PUBLISHER, [self._upstream.key.public], PREFIX, ENVIRONMENT)
+        return RelayClient(
+            self._reactor, address, PUBLISHER, lambda tree: [self._upstream.key.public], PREFIX, ENVIRONMENT
+        )
 
     def result(self, coroutine: Any) -> Any:
         """Return what `coroutine` returns, or raise what it raises."""

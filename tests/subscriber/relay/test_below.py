@@ -51,8 +51,8 @@ class Below:
             self._ports[name] = port
             node.voice.relay = name
             address = RelayAddress(name, url, (node.key.public,))
-            self._clients[name] = RelayClient(self._reactor, address, PUBLISHER, keys, PREFIX, ENVIRONMENT)
-        client = ServiceClient(self._reactor, self._upstream.url, PUBLISHER, keys, PREFIX, ENVIRONMENT)
+            self._clients[name] = RelayClient(self._reactor, address, PUBLISHER, lambda tree: keys, PREFIX, ENVIRONMENT)
+        client = ServiceClient(self._reactor, self._upstream.url, PUBLISHER, lambda tree: keys, PREFIX, ENVIRONMENT)
         self.services = Services(
             client if origin else None, self._clients, lambda _: self.heads, self.ledger.head, self._may_tell
         )  # fmt: skip

@@ -39,7 +39,7 @@ class Followed:
             lambda topic, body: None, lambda relay, heads, at_ms: None, lambda: None,
         )  # fmt: skip
         address = RelayAddress(name, "http://127.0.0.1:9", tuple(keys))
-        client = RelayClient(reactor, address, PUBLISHER, [self._upstream.key.public], PREFIX, ENVIRONMENT)
+        client = RelayClient(reactor, address, PUBLISHER, lambda tree: [self._upstream.key.public], PREFIX, ENVIRONMENT)
         receiver = MemoryBus().receiver(listener.topics, listener.deliver)
         watch = SilenceWatch(name, pulse, self.time, lambda: 0.5)
         self.relays.add(FollowedRelay(name, client, pulse, listener, receiver, watch))

@@ -142,6 +142,19 @@ def test_a_flood_is_not_verified(hearing: Hearing, upstream: Upstream, node: Rel
     assert hearing.dropped["rate"] == 50
 
 
+def test_a_flood_of_updates_is_handed_on_in_part(hearing: Hearing, upstream: Upstream) -> None:
+    """Whoever checks them has others to listen to; time makes room again."""
+    (row,) = upstream.announce(put("a"))
+    for _ in range(3000):
+        hearing.listener.deliver(*upstream.update_frames(row))
+    assert len(hearing.updates) + hearing.dropped["rate"] == 3000
+    assert len(hearing.updates) <= 1000
+    before = len(hearing.updates)
+    hearing.time.now_ms += 1000
+    hearing.listener.deliver(*upstream.update_frames(row))
+    assert len(hearing.updates) == before + 1
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b"[]", b"{" * 5000, b"x" * 200_000])
 def test_nonsense_raises_nothing(hearing: Hearing, body: bytes) -> None:
     """It is counted."""
