@@ -126,12 +126,14 @@ def test_of_two_relays_one_may_die_and_the_mirror_goes_on_with_the_other_without
     leaf = below(world, first, second)
     serial = world.publish(*write(world, "pool/a"))
     leaf.wait_exact(serial)
-    assert (first.walks(), second.walks()) == (2, 0)
+    # The first sync reads from whichever relay has told first what it has: the content, and the search for surplus.
+    walks = (first.walks(), second.walks())
+    assert sorted(walks) == [0, 2]
     first.subscriber.program.kill()
     first.subscriber.rsyncd.stop()
     serial = world.publish(*write(world, "pool/b", "pool/new"))
     leaf.wait_exact(serial)
-    assert second.walks() == 0
+    assert (first.walks(), second.walks()) == walks
     assert leaf.status()["upstreams"][PUBLISHER]["state"] == "connected"
     leaf.program.terminate()
     second.subscriber.program.kill()
@@ -141,7 +143,7 @@ def test_of_two_relays_one_may_die_and_the_mirror_goes_on_with_the_other_without
     leaf.wait_exact(serial)
     leaf.assert_exact()
     assert [job["scope"] for job in leaf.ask("history")["jobs"]].count("whole") == 1
-    assert second.walks() == 0
+    assert (first.walks(), second.walks()) == walks
 
 
 def test_a_deletion_that_a_relay_holds_is_pending_below_it_too_also_after_full_syncs(world: World) -> None:
