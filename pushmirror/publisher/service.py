@@ -10,10 +10,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from pushmirror.bus.zeromq import ZeroMQSender
 from pushmirror.control.server import ControlServer
-from pushmirror.core.addresses import parse_network
-from pushmirror.http.certificate import Certificate
-from pushmirror.http.listening import HttpService
-from pushmirror.http.service import make_http_service
+from pushmirror.http.service import make_served
 from pushmirror.keys import load_private_key
 from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.announcer import Announcer
@@ -120,13 +117,5 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
 
     pruner = Pruner(reactor, journal, settings.history.retention, read_clock_ms)
     control = ControlServer(reactor, settings.control, {"wake": wake, "status": tell_status})
-    history = _make_history(settings, reactor, answers)
+    history = make_served(reactor, settings, answers)
     return history, control, announcer, run_announcer, detection, pruner
-
-
-def _make_history(settings: PublisherSettings, reactor: Any, answers: Answers) -> HttpService:
-    certificate = None
-    if settings.service_certificate is not None and settings.service_key is not None:
-        certificate = Certificate(settings.service_certificate, settings.service_key, reactor.seconds)
-    proxies = tuple(map(parse_network, settings.trusted_proxies))
-    return make_http_service(reactor, settings.service, answers, settings.service_limits.limits, proxies, certificate)

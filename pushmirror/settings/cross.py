@@ -11,7 +11,7 @@ from pathlib import Path
 from pushmirror.core.paths import STAGING_NAME
 from pushmirror.settings.common import PLAIN_PROFILE
 from pushmirror.settings.document import Document, KeyPath, format_key
-from pushmirror.settings.https_checks import check_https
+from pushmirror.settings.https_checks import check_https, https_files
 from pushmirror.settings.paths import check_absolute, find_enclosing, find_overlaps
 from pushmirror.settings.relay_checks import check_relays
 from pushmirror.settings.source_checks import check_sources, source_keys
@@ -20,9 +20,12 @@ Problem = tuple[KeyPath, str]
 
 PUBLISHER_FILES: tuple[KeyPath, ...] = (
     *(("state_dir",), ("key",), ("authorized_nodes",), ("control",)),
-    *(("service_certificate",), ("service_key",)),
+    *https_files(),
 )
-SUBSCRIBER_FILES: tuple[KeyPath, ...] = (("state_dir",), ("key",), ("control",), ("relay", "authorized_nodes"))
+SUBSCRIBER_FILES: tuple[KeyPath, ...] = (
+    *(("state_dir",), ("key",), ("control",), ("relay", "authorized_nodes")),
+    *https_files(("relay",)),
+)
 
 
 def cross_check_publisher(document: Document) -> list[Problem]:

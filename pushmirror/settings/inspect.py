@@ -19,7 +19,7 @@ from pushmirror.settings.disk import (
     look_at_staging,
 )
 from pushmirror.settings.document import Document, KeyPath
-from pushmirror.settings.https_checks import look_at_authorities, look_at_https
+from pushmirror.settings.https_checks import https_files, look_at_authorities, look_at_https
 
 _STATE_ADVICE = "create it for the daemon's user (as a systemd service it is made by StateDirectory=)"
 _TREE_ADVICE = "create it or mount it, for the daemon's user"
@@ -41,7 +41,7 @@ def _inspect_publisher(document: Document) -> Iterator[tuple[KeyPath, str | None
     if nodes is not None:
         for problem in look_at_nodes(nodes):
             yield ("authorized_nodes",), problem
-    yield from look_at_https(path_at(document, ("service_certificate",)), path_at(document, ("service_key",)))
+    yield from _inspect_https(document)
     yield from _inspect_trees(document, writable=False)
 
 
@@ -56,6 +56,7 @@ def _inspect_subscriber(document: Document) -> Iterator[tuple[KeyPath, str | Non
     if nodes is not None:
         for problem in look_at_nodes(nodes):
             yield ("relay", "authorized_nodes"), problem
+    yield from _inspect_https(document, ("relay",))
     trees = tree_paths(document)
     for key in password_keys(document):
         password_file = path_at(document, key)
@@ -73,6 +74,11 @@ def _inspect_daemon(document: Document) -> Iterator[tuple[KeyPath, str | None]]:
         yield ("state_dir",), look_at_folder(state_dir, writable=True, advice=_STATE_ADVICE)
     if key is not None:
         yield ("key",), look_at_private_key(key)
+
+
+def _inspect_https(document: Document, group: KeyPath = ()) -> Iterator[Problem]:
+    certificate, key = (path_at(document, place) for place in https_files(group))
+    yield from look_at_https(certificate, key, group)
 
 
 def _inspect_trees(document: Document, *, writable: bool) -> Iterator[tuple[KeyPath, str | None]]:

@@ -14,6 +14,7 @@ from pushmirror.settings.common import (
     AbsolutePath,
     Environment,
     ListeningEndpoint,
+    ListeningService,
     Named,
     NodeName,
     ProfileName,
@@ -30,7 +31,7 @@ from pushmirror.settings.common import (
     text_parsed_by,
 )
 from pushmirror.settings.paths import check_marker
-from pushmirror.settings.serving import HttpsService, Proxies, ServiceLimits
+from pushmirror.settings.serving import Proxies, ServiceLimits
 
 
 def _check_pattern(text: str) -> str:
@@ -117,7 +118,7 @@ class PublisherSettings(SettingsModel):
     state_dir: AbsolutePath = Field(description="the folder of the journal; only this publisher may use it")
     key: AbsolutePath = Field(description="the private key, made by pushmirror keygen; the public one lies beside it")
     bus: Bus = Field(description="the message bus")
-    service: HttpsService = Field(
+    service: ListeningService = Field(
         description="where the HTTP service for history and reports listens: http://ADDRESS:PORT, https://ADDRESS:PORT"
     )
     service_certificate: AbsolutePath | None = Field(

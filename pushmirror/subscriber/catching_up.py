@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from pushmirror.core.model import Head, TreeState
-from pushmirror.core.tracking import Verdict, judge_head, judge_state, shows_fork
+from pushmirror.core.tracking import Verdict, judge_head, judge_state, newest_head, shows_fork
 from pushmirror.errors import MalformedMessage, ServiceError, StateError
 from pushmirror.logs import Throttle
 from pushmirror.subscriber.history_page import Forked, HistoryPage
@@ -55,6 +55,18 @@ class _Aim:
     at_ms: int
     doubt: bool
     """Ask for the state in any case: something that was heard contradicts what was believed before."""
+    testimony: bytes | None
+    """The message in which the publisher itself told of what is wanted; None when only a relay did."""
+    added: int = 0
+    """How often something was added to it. No answer settles what was heard after its question had been asked."""
+
+    def add(self, wanted: Head | None, at_ms: int, testimony: bytes | None, *, doubt: bool) -> None:
+        """Have this reached as well."""
+        self.added += 1
+        self.doubt |= doubt
+        if wanted is not None and newest_head(self.wanted, wanted) is wanted:
+            testimony = testimony or (self.testimony if wanted == self.wanted else None)
+            self.wanted, self.at_ms, self.testimony = wanted, at_ms, testimony
 
 
 class CatchingUp:
@@ -82,14 +94,15 @@ class CatchingUp:
         self._since_ms = 0
         self._progress_ms: int | None = None
 
-    def want(self, wanted: Head | None, at_ms: int, *, doubt: bool) -> None:
-        """See to it that all up to `wanted` (None: whatever there is) is recorded; what is asked already goes on."""
+    def want(self, wanted: Head | None, at_ms: int, *, doubt: bool, testimony: bytes | None = None) -> None:
+        """See to it that all up to `wanted` (None: whatever there is) is recorded; what is asked already goes on.
+
+        `testimony` is the message in which the publisher itself told of it; without one, nobody starts over there.
+        """
         if self._aim is not None:
-            self._aim.doubt |= doubt
-            if wanted is not None:
-                self._aim.wanted, self._aim.at_ms = wanted, at_ms
+            self._aim.add(wanted, at_ms, testimony, doubt=doubt)
             return
-        self._aim = _Aim(wanted, at_ms, doubt)
+        self._aim = _Aim(wanted, at_ms, doubt, testimony)
         self._since_ms, self._progress_ms = self._steady_ms(), None
         under_way = Deferred.fromCoroutine(self._ask_until_done(self._aim))
         if not under_way.called:
@@ -127,29 +140,36 @@ class CatchingUp:
     async def _ask_until_done(self, aim: _Aim) -> None:
         tries_left = len(_RETRY_DELAYS_S)
         while True:
-            head = self._ledger.head(self._tree)
+            head, added = self._ledger.head(self._tree), aim.added
+            answered = False
             try:
-                if await self._ask(aim, last=not tries_left):
-                    return
+                answered = await self._ask(aim, last=not tries_left)
             except (ServiceError, MalformedMessage) as error:
                 if self._stopped:
                     return
                 log.warning("tree %s: the service of its upstream is of no help: %s", self._tree, error)
+            if answered and (aim.added == added or self._is_reached(aim)):
+                return
             if self._ledger.head(self._tree) != head:
                 tries_left = len(_RETRY_DELAYS_S)  # it is of some help, slow as it may be
+            if answered:
+                continue  # something was heard while it answered
             if not tries_left:
                 break
             await deferLater(self._reactor, _RETRY_DELAYS_S[-tries_left])
             tries_left -= 1
         self._give_up(aim)
 
+    def _is_reached(self, aim: _Aim) -> bool:
+        return not aim.doubt and (aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted))
+
     def _give_up(self, aim: _Aim) -> None:
         # What is believed may have moved on meanwhile, also to a younger epoch; nobody goes back to what was wanted.
         lost = (Verdict.NEW_EPOCH, Verdict.GAP, Verdict.FORK)
-        if aim.wanted is None or self._client.expects(self._tree, aim.wanted):
+        if aim.wanted is None or aim.testimony is None or self._client.expects(self._tree, aim.wanted):
             return
         if judge_head(self._ledger.head(self._tree), aim.wanted) in lost:
-            self._recorder.start_over(self._tree, aim.wanted, aim.at_ms)
+            self._recorder.start_over(self._tree, aim.wanted, aim.at_ms, testimony=aim.testimony)
 
     async def _ask(self, aim: _Aim, *, last: bool) -> bool:
         """Fetch what was missed, or learn that it is not to be had. Returns whether all that was wanted is known."""
@@ -158,20 +178,29 @@ class CatchingUp:
             complete = await self._fetch()
         except Forked:
             forked = True
-        if complete and not aim.doubt and (aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted)):
+        if complete and self._is_reached(aim):
             return True
-        state = await self._client.state(self._tree)
+        state = await self._ask_state(aim)
         if forked or shows_fork(self._ledger.head(self._tree), state.head):
             state = await self._prove_fork(state)
-        aim.doubt = False
         verdict = judge_state(self._ledger.head(self._tree), state)
         if not last and self._origin_may_know_more(state, verdict):
             raise ServiceError("only a relay answers, and it does not know the way from what was heard")
         if verdict in (Verdict.NEW_EPOCH, Verdict.FORK) or (forked and verdict is Verdict.GAP):
-            self._recorder.start_over(self._tree, state.head, None, forked=forked)
+            self._recorder.start_over(self._tree, state.head, None, forked=forked, testimony=state.testimony)
             return not self._client.has_more(self._tree, state.head) or await self._fetch()
+        self._recorder.keep_testimony(self._tree, state)
         covered = aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted)
         return verdict is not Verdict.GAP and (state.of_origin or covered)
+
+    async def _ask_state(self, aim: _Aim) -> TreeState:
+        """Return an answer to every doubt so far; one that comes up while it is on its way needs another one."""
+        doubt, aim.doubt = aim.doubt, False
+        try:
+            return await self._client.state(self._tree)
+        except (ServiceError, MalformedMessage):
+            aim.doubt |= doubt
+            raise
 
     def _origin_may_know_more(self, state: TreeState, verdict: Verdict) -> bool:
         """Whether a full sync on a relay's word may be spared: the publisher itself may answer in a moment."""
@@ -179,7 +208,7 @@ class CatchingUp:
         return lost and not state.of_origin and self._client.has_origin
 
     async def _prove_fork(self, state: TreeState) -> TreeState:
-        """Show the publisher what it said and does not hold any more; return its state after that.
+        """Show the publisher what it signed and does not hold any more; return its state after that.
 
         Its journal gets a younger epoch by that, which every subscriber follows. Without help it goes on as it is.
         """

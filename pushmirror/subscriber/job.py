@@ -16,8 +16,8 @@ from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.filters import filter_changes
 from pushmirror.core.model import ChangeList, Event, ScopeKind, Stage, StageKind, Stamp
 from pushmirror.core.paths import TreePath, topmost
-from pushmirror.core.plan import beside, plan_list, with_siblings
-from pushmirror.core.profiles import without_busy
+from pushmirror.core.plan import ListPlan, beside, plan_list, with_siblings
+from pushmirror.core.profiles import Profile, without_busy
 from pushmirror.core.relaying import Comparison, judge_list, judge_whole
 from pushmirror.core.schedule import Work
 from pushmirror.subscriber.deletions import Deletions
@@ -178,7 +178,7 @@ class Job:
         changes, surplus = await self._fetch_pending(existing)
         listed = (*changes.changed, *changes.directories)
         incomplete = still_incomplete(self._before.incomplete, listed, self._runs.sum.incomplete)
-        deletions = topmost([*changes.deleted, *surplus])
+        deletions = await self._runs.in_thread(topmost, [*changes.deleted, *surplus])
         entries = self._before.entries + self._runs.sum.created
         settled = set(existing).difference(deletions)
         compared = judge_list(changes.directories, self.record.serial, self._turns.cleaned)
@@ -213,13 +213,11 @@ class Job:
 
     async def _fetch(self, changes: ChangeList) -> tuple[TreePath, ...]:
         """Bring `changes`, metadata aside first and in place last. Returns what is surplus in whole directories."""
-        plan = plan_list(changes, self._parts.profile)
+        plan, announced, self._runs.plain = await self._runs.in_thread(_lay_out, changes, self._parts.profile)
         if not (plan.metadata or plan.listing or plan.fetch):
             return ()
         self._mirror.make_staging()
-        announced = frozenset((*changes.changed, *changes.directories))
         self._runs.announced = announced
-        self._runs.plain = frozenset(plain_puts(changes))
         aside = MetadataAside(self._parts, self._runs)
         found = await aside.list_changed(plan.listing) if plan.listing else ()
         metadata = with_siblings({*plan.metadata, *found}, changes)
@@ -331,3 +329,12 @@ class Job:
             self._tell(Event.HELD, replace(self.record, reason=held))
         if self._turns.may_delete:
             await deletions.delete_due(self._leave_clean)
+
+
+def _lay_out(changes: ChangeList, profile: Profile) -> tuple[ListPlan, frozenset[TreePath], frozenset[TreePath]]:
+    """Return how `changes` are brought, all that is put by them, and which of that are files or links.
+
+    For a million paths it takes some seconds, and is done in a thread: what it reads never changes.
+    """
+    announced = frozenset((*changes.changed, *changes.directories))
+    return plan_list(changes, profile), announced, frozenset(plain_puts(changes))

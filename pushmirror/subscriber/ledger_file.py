@@ -17,7 +17,7 @@ from pushmirror.subscriber.relay.keeping import KEPT_SCHEMA
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 TABLES_OF_TREES = ("trees", "headers", "pending", "deletions", "rechecks", "kept", "kept_lists")
 """What is forgotten of a tree that starts anew; its jobs stay."""
 _OWED_SCHEMA = """
@@ -26,6 +26,9 @@ CREATE TABLE rechecks (
     retry_at_ms INTEGER NOT NULL,
     PRIMARY KEY (tree, path)
 );
+"""
+_COUNTED_SCHEMA = """
+ALTER TABLE rechecks ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
 """
 _INDEXES = """
 CREATE INDEX deletions_by_serial ON deletions (tree, serial);
@@ -78,7 +81,7 @@ CREATE TABLE jobs (
     lag_ms INTEGER, exit_code INTEGER, reason TEXT
 );
 CREATE INDEX jobs_by_tree ON jobs (tree, job);
-{_OWED_SCHEMA}{KEPT_SCHEMA}{_INDEXES}"""
+{_OWED_SCHEMA}{_COUNTED_SCHEMA}{KEPT_SCHEMA}{_INDEXES}"""
 _MIGRATIONS = {
     1: f"""
 ALTER TABLE trees ADD COLUMN unannounced_total INTEGER NOT NULL DEFAULT 0;
@@ -89,6 +92,7 @@ ALTER TABLE trees ADD COLUMN full_sync_reason TEXT;
 CREATE TABLE headers (tree TEXT PRIMARY KEY, envelope BLOB NOT NULL);
 ALTER TABLE deletions ADD COLUMN put_off INTEGER NOT NULL DEFAULT 0;
 {_OWED_SCHEMA}{KEPT_SCHEMA}{_INDEXES}""",
+    2: _COUNTED_SCHEMA,
 }
 """What makes a ledger of one format one of the next."""
 

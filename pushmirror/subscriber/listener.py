@@ -169,7 +169,7 @@ class Listener:
         now_ms = self._steady_ms()
         beat = self._pulse.take(heartbeat, now_ms)
         if beat is not Beat.STALE:
-            self._tracker.take_heartbeat(heartbeat)
+            self._tracker.take_heartbeat(heartbeat, envelope.travelling)
         if beat is not Beat.FRESH:
             if self._pulse.may_ask(now_ms):
                 self._tracker.ask_for_a_sign()

@@ -110,12 +110,16 @@ class Runs:
         """
         listed = tuple(listed)
         result = await self.run(stage)
-        self.judge(judge_arrival(listed, result.items, result.notes, self.announced), result.code)
-        turned = find_turned(listed, self.plain, result.items)
+        arrival, turned = await self.in_thread(self._compare, listed, result)
+        self.judge(arrival, result.code)
         if turned:
             raise TurnedOut(turned)
         await self.check_twins(stage.kind, result)
         return result
+
+    def _compare(self, listed: tuple[TreePath, ...], result: RunResult) -> tuple[Arrival, tuple[TreePath, ...]]:
+        arrival = judge_arrival(listed, result.items, result.notes, self.announced)
+        return arrival, find_turned(listed, self.plain, result.items)
 
     async def check_twins(self, kind: StageKind, result: RunResult) -> None:
         """Make sure that files which a run has brought under several names have the content of all these names.

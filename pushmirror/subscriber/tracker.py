@@ -103,9 +103,9 @@ class Tracker:
             self._recorder.announce(update.tree, (heard,))
             self._recorder.changed(update.tree)
         elif verdict is Verdict.NEXT:
-            self._catching_up[update.tree].want(head, update.at_ms, doubt=False)
+            self._catching_up[update.tree].want(head, update.at_ms, doubt=False, testimony=heard.envelope)
         else:
-            self._act(update.tree, verdict, head, update.at_ms)
+            self._act(update.tree, verdict, head, update.at_ms, heard.envelope)
         return verdict
 
     def take_updating(self, updating: Updating) -> bool:
@@ -115,12 +115,12 @@ class Tracker:
         self._recorder.changed(updating.tree)
         return True
 
-    def take_heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Act on what a heartbeat says of each tree that is followed."""
+    def take_heartbeat(self, heartbeat: Heartbeat, testimony: bytes | None = None) -> None:
+        """Act on what a heartbeat says of each tree that is followed; `testimony` is the message itself."""
         for tree in self._trees:
             head = heartbeat.trees.get(tree)
             if head is not None:
-                self._act(tree, judge_head(self._ledger.head(tree), head), head, heartbeat.at_ms)
+                self._act(tree, judge_head(self._ledger.head(tree), head), head, heartbeat.at_ms, testimony)
 
     def take_relay_heads(self, heads: Mapping[str, RelayHead], at_ms: int, *, leads: bool) -> None:
         """Act on what a relay says that it has of each tree. It `leads` when nobody who is heard goes before it."""
@@ -138,14 +138,14 @@ class Tracker:
         elif younger or (leads and verdict in (Verdict.FORK, Verdict.OLD_EPOCH) and self._may_doubt(tree)):
             self._catching_up[tree].want(None, at_ms, doubt=True)
 
-    def _act(self, tree: str, verdict: Verdict, head: Head, at_ms: int) -> None:
+    def _act(self, tree: str, verdict: Verdict, head: Head, at_ms: int, testimony: bytes | None) -> None:
         if verdict is Verdict.NEW_EPOCH and self._ledger.head(tree) is None:
-            self._recorder.start_over(tree, head, at_ms)
+            self._recorder.start_over(tree, head, at_ms, testimony=testimony)
         elif verdict is Verdict.NEW_EPOCH and self._may_doubt(tree, head.epoch):
             # It may be over: a publisher that began anew with its clock set back has a younger one behind it.
-            self._catching_up[tree].want(head, at_ms, doubt=True)
+            self._catching_up[tree].want(head, at_ms, doubt=True, testimony=testimony)
         elif verdict in (Verdict.GAP, Verdict.FORK):
-            self._catching_up[tree].want(head, at_ms, doubt=verdict is Verdict.FORK)
+            self._catching_up[tree].want(head, at_ms, doubt=verdict is Verdict.FORK, testimony=testimony)
         elif verdict in (Verdict.OLD_EPOCH, Verdict.WENT_BACK) and self._may_doubt(tree):
             self._catching_up[tree].want(None, at_ms, doubt=True)
 

@@ -33,6 +33,7 @@ from pushmirror.subscriber.relay.followed import FollowedRelay, FollowedRelays
 from pushmirror.subscriber.relay.hearing import RelayListener
 from pushmirror.subscriber.relay.owed import OwedNotes
 from pushmirror.subscriber.relay.services import Services
+from pushmirror.subscriber.relay.showing import Showing
 from pushmirror.subscriber.reporter import Reporter
 from pushmirror.subscriber.service_client import ServiceClient
 from pushmirror.subscriber.silence import SilenceWatch
@@ -79,6 +80,7 @@ class UpstreamService(Service):
             name, keys, prefix, environment, trees, shared.ledger, self.tracker, pulse, read_steady_ms, random.random
         )
         self._owed = OwedNotes(trees, shared.ledger, shared.clock_ms, shared.changed)
+        self._showing = Showing(trees, shared.ledger, services, heard, read_steady_ms)
         for relay, found in settings.relays.items():
             self.relays.add(self._make_relay(relay, found, clients[relay]))
         self._receiver: ZeroMQReceiver | None = None
@@ -140,6 +142,8 @@ class UpstreamService(Service):
         origin_heard = self._settings.publish is not None and self.listener.state == "connected"
         self.tracker.take_relay_heads(heads, at_ms, leads=not origin_heard and self.relays.leads(relay))
         self._owed.take_heads(relay, heads)
+        if not (origin_heard and self.services.has_origin):
+            self._showing.look()
         for tree in self._trees.intersection(heads):
             self._shared.changed(tree)  # a job may have waited for a relay that has what is wanted
 
@@ -201,4 +205,5 @@ class UpstreamService(Service):
             self._receiver.close()
         self.relays.stop()
         self.tracker.stop()
+        self._showing.stop()
         self._reporter.stop()

@@ -7,13 +7,16 @@ import random
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from pushmirror.control.client import ask as control
+from tests.support.certificates import Authority
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 from tests.support.walks import WalkRecord
 from tests.support.world import PUBLISHER, TREE, Subscriber, World
@@ -45,12 +48,14 @@ def write(world: World, *names: str) -> list[str]:
 
 
 class Relay:
-    """A relay that runs; `record` knows who walked its tree."""
+    """A relay that runs; `record` knows who walked its tree. `relay` are settings of its own group."""
 
-    def __init__(self, world: World, name: str, **tree_settings: object) -> None:
+    def __init__(
+        self, world: World, name: str, *, relay: Mapping[str, object] = MappingProxyType({}), **tree_settings: object
+    ) -> None:
         self.subscriber = world.add_subscriber(name, **tree_settings)
         self.record = WalkRecord(self.subscriber.folder / "record", BALLAST_BYTES)
-        self.subscriber.make_relay(self.record.settings())
+        self.subscriber.make_relay(self.record.settings(), **relay)
         self.subscriber.start()
 
     def walks(self) -> int:
@@ -118,6 +123,31 @@ def test_a_chain_of_three_tiers_becomes_exact_and_the_origin_is_asked_by_the_fir
     assert relay.walks() == 2  # the first sync of the middle: its content, and the search for surplus
     assert state_of(middle)["serial"] == serial
     wait_until(lambda: reported(world, "leaf.example.net") == serial, what="the leaf's report reaches the publisher")
+
+
+def test_a_relay_speaks_https_with_a_certificate_of_its_own(world: World, tmp_path: Path) -> None:
+    """A mirror below that knows the authority learns over it where the tree is, and what it missed."""
+    authority = Authority(tmp_path / "ca.crt")
+    certificate, key = authority.issue(tmp_path / "tls", "127.0.0.1")
+    service = f"https://127.0.0.1:{free_port()}"
+    secure = {"service": service, "service_certificate": str(certificate), "service_key": str(key)}
+    relay = Relay(world, "relay.example.net", relay=secure)
+    relay.subscriber.wait_for("relayed", lambda tree: tree["relay"]["reason"] is None)
+    leaf = world.add_subscriber("leaf.example.net")
+    leaf.follow(relay.subscriber)
+    leaf.settings["upstreams"][PUBLISHER]["service_ca"] = str(authority.path)
+    leaf.start()
+    leaf.wait_exact(0)
+    leaf.program.terminate()
+    for _ in range(2):
+        serial = world.publish(*write(world, "pool/a"))
+    relay.subscriber.wait_exact(serial)
+    leaf.start()
+    leaf.wait_exact(serial)
+    leaf.assert_exact()
+    assert [job["scope"] for job in leaf.ask("history")["jobs"]] == ["list", "whole"]
+    with pytest.raises(urllib.error.URLError, match="certificate"):
+        urllib.request.urlopen(f"{service}/v1/trees/{TREE}?nonce=0123456789", timeout=10)
 
 
 def test_of_two_relays_one_may_die_and_the_mirror_goes_on_with_the_other_without_a_full_sync(world: World) -> None:

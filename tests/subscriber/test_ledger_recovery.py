@@ -16,7 +16,7 @@ from pushmirror.subscriber.ledger_file import FORMAT
 from pushmirror.subscriber.ledger_recovery import open_or_replace
 from pushmirror.subscriber.records import NEVER
 from tests.subscriber.test_ledger import announce, begin_at, watermarks
-from tests.subscriber.upstream import IDENTITY, TREE, put
+from tests.subscriber.upstream import IDENTITY, START_MS, TREE, put
 
 FORMAT_1 = Path(__file__).with_name("ledger_format_1.sql")
 
@@ -115,6 +115,22 @@ def test_a_ledger_of_format_1_is_migrated_after_a_copy(tmp_path: Path, caplog: p
     again = Ledger(path)
     assert again.tree(TREE).announced == 7
     again.close()
+
+
+def test_what_was_owed_in_a_ledger_of_format_2_is_still_owed(tmp_path: Path) -> None:
+    """It counts as not tried yet."""
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    ledger.open_tree(TREE, IDENTITY)
+    ledger.close()
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE rechecks DROP COLUMN tries")
+        database.execute("PRAGMA user_version = 2")
+        database.execute("INSERT INTO rechecks VALUES (?, x'', 2, 3, 0)", (TREE,))
+    ledger = Ledger(path)
+    assert ledger.tree(TREE).recheck_whole_due == 3
+    assert ledger.note_cleaned(TREE, 3, START_MS, moved=True)
+    ledger.close()
 
 
 def test_a_migrated_ledger_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
