@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import re
 from dataclasses import dataclass
 
@@ -81,7 +82,8 @@ def is_fresh(nonce: str, secret: bytes, now_s: int) -> bool:
     """Return whether `nonce` was made with `secret`, less than ten minutes ago."""
     made_s, _, seal = nonce.partition("-")
     # The time is part of what is sealed: whoever changes it would have to seal it anew.
-    return 0 <= now_s - int(made_s, 16) < NONCE_SECONDS and seal == _seal(secret, int(made_s, 16))
+    sealed = _seal(secret, int(made_s, 16))
+    return 0 <= now_s - int(made_s, 16) < NONCE_SECONDS and hmac.compare_digest(seal.encode(), sealed.encode())
 
 
 def _seal(secret: bytes, made_s: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from pushmirror.core.paths import TreePath
@@ -96,7 +96,8 @@ class Updating:
 class TreeState:
     """A publisher's signed answer about one tree; `oldest` is the lowest serial that it still hands out (0: none).
 
-    One that is not `of_origin` is a relay's in its place, which may be behind.
+    One that is not `of_origin` is a relay's in its place, which may be behind. `testimony` is the message in which the
+    publisher itself told of the head, or of a later one (see `pushmirror.core.testimony`); None when there is none.
     """
 
     publisher: str
@@ -105,6 +106,7 @@ class TreeState:
     oldest: int
     nonce: str
     of_origin: bool = True
+    testimony: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class RelayState:
     """A relay's signed answer about one tree of `publisher`.
 
     `oldest` is the lowest serial that it still hands out (0: none), `cleaned_digest` that of the update up to which
-    every deletion is done (None: there is none, or the relay does not know it any more).
+    every deletion is done (None: there is none, or the relay does not know it any more). `testimony` is the newest
+    message that the relay has in which the publisher itself told where the tree is.
     """
 
     publisher: str
@@ -144,6 +147,7 @@ class RelayState:
     cleaned_digest: str | None
     oldest: int
     nonce: str
+    testimony: bytes | None = None
 
 
 class Event(Enum):

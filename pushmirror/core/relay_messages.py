@@ -10,7 +10,7 @@ from typing import Any
 
 from pushmirror.core.messages import MAX_TREES, NAME, format_head, open_fields, read_digest, read_head, read_name
 from pushmirror.core.model import RelayHead, RelayHeartbeat, RelayState
-from pushmirror.core.wire import FORMAT, Fields
+from pushmirror.core.wire import FORMAT, MAX_MESSAGE_BYTES, Fields, open_envelope_object, parse_object
 from pushmirror.errors import MalformedMessage
 
 RELAY_HEARTBEAT = "relay.heartbeat"
@@ -59,6 +59,7 @@ def format_relay_state(state: RelayState) -> dict[str, Any]:
         "cleaned_digest": state.cleaned_digest,
         "oldest": state.oldest,
         "nonce": state.nonce,
+        "testimony": None if state.testimony is None else parse_object(state.testimony, max_bytes=MAX_MESSAGE_BYTES),
     }
 
 
@@ -77,7 +78,14 @@ def parse_relay_state(msg: Mapping[str, Any]) -> RelayState:
         cleaned_digest=cleaned_digest,
         oldest=fields.integer("oldest"),
         nonce=fields.text("nonce", max_length=_MAX_NONCE_LENGTH),
+        testimony=_read_testimony(fields),
     )
+
+
+def _read_testimony(fields: Fields) -> bytes | None:
+    if not fields.has("testimony"):
+        return None
+    return open_envelope_object(fields.object("testimony")).travelling
 
 
 def _format_relay_head(head: RelayHead) -> dict[str, Any]:

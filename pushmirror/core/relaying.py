@@ -54,6 +54,20 @@ class Recheck:
     due_serial: int
 
 
+RECHECK_RETRY_MS = 10 * 60_000
+"""What was compared once more in vain, because the job read from another source, is compared again after this,"""
+LONGEST_RECHECK_DELAY_MS = 24 * 3_600_000
+"""and after ever longer pauses up to this one."""
+
+
+def recheck_delay_ms(tries: int) -> int:
+    """Return how long to wait after that many `tries` (1 or more) to compare something again, all of them in vain.
+
+    A relay may say that it is clean, and not be readable for days: the others are not walked over and over for that.
+    """
+    return min(LONGEST_RECHECK_DELAY_MS, RECHECK_RETRY_MS << min(tries - 1, 20))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What a job compared with its source, and what it could not find out because the source was not clean.
@@ -109,7 +123,9 @@ def adopt_state(heard: Head | None, state: RelayState) -> TreeState:
     leads_on = heard is not None and heard.epoch == head.epoch and 0 < state.oldest <= heard.serial + 1
     same = heard == applied
     told = applied if leads_on or same else choose_beginning(state)
-    return TreeState(state.publisher, state.tree, told, state.oldest, state.nonce, of_origin=False)
+    return TreeState(
+        state.publisher, state.tree, told, state.oldest, state.nonce, of_origin=False, testimony=state.testimony
+    )  # fmt: skip
 
 
 def choose_beginning(state: RelayState) -> Head:

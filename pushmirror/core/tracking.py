@@ -56,6 +56,18 @@ def judge_head(heard: Head | None, head: Head) -> Verdict:
     return Verdict.NOTHING_NEW if head.digest == heard.digest else Verdict.FORK
 
 
+def newest_head(head: Head | None, other: Head) -> Head:
+    """Return which of two heads is more to be reached: that of the younger epoch, or there the higher serial.
+
+    Of two that contradict each other it is `other`.
+    """
+    return head if head is not None and _order(head) > _order(other) else other
+
+
+def _order(head: Head) -> tuple[int, str, int]:
+    return (*epoch_order(head.epoch), head.serial)
+
+
 def judge_state(heard: Head | None, state: TreeState) -> Verdict:
     """Judge a state that was asked for with a fresh nonce: the publisher's own word on where it is now.
 

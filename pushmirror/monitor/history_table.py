@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pushmirror.monitor.quantities import UNKNOWN, format_bytes, format_duration_ms, format_time
-from pushmirror.monitor.status_tables import make_table, show_lines, show_state, show_value
+from pushmirror.monitor.tables import make_table, show_lines, show_state, show_value
 
 _SHOWN_REASONS = 5
 _DAY_S = 86_400

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -13,26 +11,17 @@ from rich.text import Text
 
 from pushmirror.logs import escape
 from pushmirror.monitor.quantities import UNKNOWN, format_bytes, format_count, format_duration_ms
+from pushmirror.monitor.source_tables import list_relays, show_handing_on, show_sources
+from pushmirror.monitor.tables import (
+    Answer,
+    find_group,
+    make_table,
+    show_lines,
+    show_serial,
+    show_state,
+    show_value,
+)
 from pushmirror.monitor.trust_remarks import remark_on_signing, remark_on_trust
-
-Answer = Mapping[str, Any]
-
-STYLES = {
-    "connected": "green",
-    "idle": "green",
-    "done": "green",
-    "completed": "green",
-    "running": "cyan",
-    "started": "cyan",
-    "queued": "cyan",
-    "connecting": "yellow",
-    "waiting": "yellow",
-    "paused": "yellow",
-    "held": "yellow",
-    "interrupted": "yellow",
-    "silent": "bold red",
-    "failed": "bold red",
-}
 
 
 def show_status(answer: Answer, now_s: int) -> RenderableType:
@@ -40,32 +29,6 @@ def show_status(answer: Answer, now_s: int) -> RenderableType:
     if answer.get("role") == "publisher":
         return Group(*_show_publisher(answer, now_s))
     return Group(*_show_subscriber(answer, now_s))
-
-
-def make_table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
-    """Return an empty table in the program's style; the columns in `right` hold numbers."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        collapse_padding=True,
-    )
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return table
-
-
-def show_state(state: object) -> Text:
-    """Return the word for a state, coloured."""
-    word = show_value(state)
-    return Text(word, STYLES.get(word, ""))
-
-
-def show_value(value: object) -> str:
-    """Return a value of an answer as harmless text."""
-    return UNKNOWN if value is None else escape(str(value))
 
 
 def show_ago(at_s: object, now_s: int) -> str:
@@ -77,35 +40,24 @@ def show_ago(at_s: object, now_s: int) -> str:
     return f"{seconds} s ago" if seconds < 60 else f"{format_duration_ms(seconds * 1000)} ago"
 
 
-def show_lines(lines: Iterable[str], style: str = "yellow") -> Text:
-    """Return remarks below a table, one a line."""
-    return Text("\n".join(lines), style)
-
-
-def _group(answer: Answer, key: str) -> Mapping[str, Answer]:
-    value = answer.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _show_serial(serial: object) -> str:
-    """A negative serial stands for none at all: the first sync is still to come."""
-    return UNKNOWN if isinstance(serial, int) and serial < 0 else show_value(serial)
-
-
 # --- the subscriber
 
 
 def _show_subscriber(answer: Answer, now_s: int) -> Iterable[RenderableType]:
     yield Text(f"subscriber {show_value(answer.get('node'))}, pushmirror {show_value(answer.get('version'))}\n")
-    yield _show_upstreams(_group(answer, "upstreams"))
+    yield _show_upstreams(find_group(answer, "upstreams"))
     yield Text()
-    trees = _group(answer, "trees")
+    trees = find_group(answer, "trees")
     yield _show_mirrored(trees, now_s)
+    for table in (show_sources(trees), show_handing_on(trees)):
+        if table is not None:
+            yield Text()
+            yield table
     under_way = {name: tree["progress"] for name, tree in trees.items() if isinstance(tree.get("progress"), Mapping)}
     if under_way:
         yield Text()
         yield _show_progress(under_way)
-    warnings = _group(answer, "rsync").get("warnings")
+    warnings = find_group(answer, "rsync").get("warnings")
     remarks = [escape(str(warning)) for warning in warnings] if isinstance(warnings, list) else []
     remarks += [line for name, tree in trees.items() for line in _remark(name, tree, now_s)]
     remarks += remark_on_trust(answer, now_s)
@@ -116,14 +68,22 @@ def _show_subscriber(answer: Answer, now_s: int) -> Iterable[RenderableType]:
 def _show_upstreams(upstreams: Mapping[str, Answer]) -> Table:
     table = make_table("Upstreams", "name", "state", "last heard", "dropped", right=("dropped",))
     for name, upstream in upstreams.items():
-        heard_ms = upstream.get("last_heard_ms")
-        heard = "never" if heard_ms is None else f"{format_duration_ms(heard_ms)} ago"
-        table.add_row(show_value(name), show_state(upstream.get("state")), heard, _show_dropped(upstream))
+        _add_heard(table, show_value(name), upstream)
+        for relay, heard in list_relays(upstream):
+            _add_heard(table, f"  relay {show_value(relay)}", heard)
     return table
 
 
+def _add_heard(table: Table, name: str, heard: Answer) -> None:
+    heard_ms = heard.get("last_heard_ms")
+    ago = "never" if heard_ms is None else f"{format_duration_ms(heard_ms)} ago"
+    table.add_row(name, show_state(heard.get("state")), ago, _show_dropped(heard))
+
+
 def _show_dropped(upstream: Answer) -> str:
-    counts = {cause: count for cause, count in _group(upstream, "dropped").items() if isinstance(count, int) and count}
+    counts = {
+        cause: count for cause, count in find_group(upstream, "dropped").items() if isinstance(count, int) and count
+    }
     causes = ", ".join(f"{escape(cause)} {count}" for cause, count in counts.items())
     return f"{sum(counts.values())} ({causes})" if causes else "0"
 
@@ -132,7 +92,7 @@ def _show_mirrored(trees: Mapping[str, Answer], now_s: int) -> Table:
     numbers = ("announced", "applied", "cleaned", "pending")
     table = make_table("Trees", "name", "state", *numbers, "last sync", right=numbers)
     for name, tree in trees.items():
-        serials = [_show_serial(tree.get(key)) for key in ("announced", "applied", "cleaned")]
+        serials = [show_serial(tree.get(key)) for key in ("announced", "applied", "cleaned")]
         last = _show_last_sync(tree.get("last_sync"), now_s)
         table.add_row(show_value(name), show_state(tree.get("state")), *serials, _show_pending(tree), last)
     return table
@@ -179,8 +139,7 @@ def _remark(name: str, tree: Answer, now_s: int) -> Iterable[str]:
         yield f"{escape(name)}: its upstream is updating it; nothing new starts for {wait} at most"
     if tree.get("reason"):
         yield f"{escape(name)}: {show_value(tree['reason'])}"
-    yield from _tell_source(name, tree)
-    unannounced = _number(_group(tree, "unannounced").get("last"))
+    unannounced = _number(find_group(tree, "unannounced").get("last"))
     if unannounced:
         found = format_count(unannounced, "path")
         yield f"{escape(name)}: the last full sync found {found} that no announcement had told of"
@@ -198,17 +157,6 @@ def _remark(name: str, tree: Answer, now_s: int) -> Iterable[str]:
         yield f"{escape(name)}: the upstream does not let us read {what}, the first is {show_value(incomplete[0])}"
 
 
-def _tell_source(name: str, tree: Answer) -> Iterable[str]:
-    """A tree that is not read from the source that its operator prefers."""
-    sources, used = tree.get("sources"), tree.get("source")
-    first = sources[0] if isinstance(sources, list) and sources else None
-    if not isinstance(first, Mapping) or used in (None, first.get("url")):
-        return
-    state = f"{show_value(first.get('url'))} is {show_value(first.get('state'))}"
-    reason = f": {show_value(first['reason'])}" if first.get("reason") else ""
-    yield f"{escape(name)}: reads from {show_value(used)}; {state}{reason}"
-
-
 # --- the publisher
 
 
@@ -216,9 +164,9 @@ def _show_publisher(answer: Answer, now_s: int) -> Iterable[RenderableType]:
     head = f"publisher {show_value(answer.get('name'))}, pushmirror {show_value(answer.get('version'))}"
     places = f"bus {show_value(answer.get('endpoint'))}, service {show_value(answer.get('service'))}"
     yield Text(f"{head}\n{places}\n")
-    trees, nodes = _group(answer, "trees"), _group(answer, "nodes")
+    trees, nodes = find_group(answer, "trees"), find_group(answer, "nodes")
     yield _show_published(trees, now_s)
-    history = _group(answer, "history")
+    history = find_group(answer, "history")
     if history:
         yield _show_history(history)
     detectors = {name: tree["detection"] for name, tree in trees.items() if isinstance(tree.get("detection"), Mapping)}
@@ -233,7 +181,7 @@ def _show_publisher(answer: Answer, now_s: int) -> Iterable[RenderableType]:
         yield _show_nodes(nodes, trees, now_s)
     else:
         yield Text("No node has reported yet.")
-    refused = _group(_group(answer, "reports"), "refused")
+    refused = find_group(find_group(answer, "reports"), "refused")
     if refused:
         causes = ", ".join(f"{escape(cause)} {show_value(count)}" for cause, count in refused.items())
         yield show_lines([f"refused reports: {causes}"])
@@ -278,7 +226,7 @@ def _show_nodes(nodes: Mapping[str, Answer], trees: Mapping[str, Answer], now_s:
                 show_value(node),
                 show_value(tree),
                 _show_applied(trees.get(tree, {}).get("serial"), report.get("applied")),
-                _show_serial(report.get("cleaned")),
+                show_serial(report.get("cleaned")),
                 format_duration_ms(report.get("lag_ms")),
                 Text.assemble(show_state(report.get("event")), f" {ago}"),
             )
@@ -288,7 +236,7 @@ def _show_nodes(nodes: Mapping[str, Answer], trees: Mapping[str, Answer], now_s:
 def _show_applied(serial: object, applied: object) -> Text:
     """What a node has applied, with how far that is behind the newest serial."""
     if not isinstance(serial, int) or not isinstance(applied, int):
-        return Text(_show_serial(applied))
+        return Text(show_serial(applied))
     if applied >= serial:
         return Text(str(applied), "green")
-    return Text(f"{_show_serial(applied)} ({serial - max(0, applied)} behind)", "yellow")
+    return Text(f"{show_serial(applied)} ({serial - max(0, applied)} behind)", "yellow")

@@ -1,14 +1,14 @@
-"""Takes the proof that the journal is a copy from before: a header that this publisher has signed and does not hold."""
+"""Takes the proof that the journal is a copy from before: what this publisher has signed and does not hold."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from pushmirror.core.messages import UPDATED, parse_update
-from pushmirror.core.model import Head, Update
+from pushmirror.core.model import Head
 from pushmirror.core.rate import TokenBucket
-from pushmirror.core.wire import Envelope, digest, open_envelope
+from pushmirror.core.testimony import check_address, read_testimony
+from pushmirror.core.wire import open_envelope
 from pushmirror.errors import BadSignature, MalformedMessage
 from pushmirror.http.questions import Refusal
 from pushmirror.keys import verify_envelope
@@ -26,7 +26,10 @@ is enough, however many mirrors have one."""
 
 
 class Proofs:
-    """Takes headers that are shown. `renewed` is called when one of them gave the journal a new epoch."""
+    """Takes what is shown: updates, states and heartbeats, which this publisher has signed.
+
+    `renewed` is called when one of them gave the journal a new epoch.
+    """
 
     def __init__(
         self,
@@ -53,33 +56,31 @@ class Proofs:
         """
         try:
             envelope = open_envelope(body)
-            self._check_address(envelope)
+            check_address(envelope, self._identity.name, self._identity.topic_prefix, self._identity.environment)
             if not self._signatures.take(self._clock_ms() / 1000):
                 return Refusal(429, "too many headers are being shown; try again in a few seconds")
             verify_envelope(envelope, [key.public for key in self._keys.valid()])
-            update = parse_update(envelope.msg)
+            heads = read_testimony(envelope).heads
         except MalformedMessage as error:
             return self._refuse(error)
-        shown = Head(update.epoch, update.serial, digest(envelope.signed))
-        epoch = self._journal.take_proof(update.tree, shown)
-        if epoch is not None:
-            self._tell(update, epoch)
+        self._hold_against_journal(heads)
         return None
 
-    def _check_address(self, envelope: Envelope) -> None:
-        """Refuse what does not even say that it is ours. Its list is read after the signature: it may be a long one."""
-        if envelope.topic != self._identity.topic(UPDATED):
-            raise MalformedMessage("the topic is not that of an update of this publisher")
-        if envelope.msg.get("publisher") != self._identity.name:
-            raise MalformedMessage("the update is of another publisher")
+    def _hold_against_journal(self, heads: Mapping[str, Head]) -> None:
+        """One that proves it is enough: after that the epoch of the others is over."""
+        for tree, shown in heads.items():
+            epoch = self._journal.take_proof(tree, shown) if shown.epoch == self._journal.epoch else None
+            if epoch is not None:
+                self._tell(tree, shown, epoch)
+                return
 
-    def _tell(self, update: Update, epoch: str) -> None:
+    def _tell(self, tree: str, shown: Head, epoch: str) -> None:
         _log.error(
             "the journal is a copy from before: serial %d of %s in epoch %s was shown, signed by this publisher, and is"
             " not in it; epoch %s begins, and every subscriber makes a full sync of every tree",
-            update.serial,
-            update.tree,
-            update.epoch,
+            shown.serial,
+            tree,
+            shown.epoch,
             epoch,
         )
         self._renewed()

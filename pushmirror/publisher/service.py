@@ -11,11 +11,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from pushmirror.bus.encryption import make_server_curve
 from pushmirror.bus.sender import ZeroMQSender
 from pushmirror.control.server import ControlServer
-from pushmirror.core.addresses import parse_network
-from pushmirror.http.certificate import Certificate
 from pushmirror.http.door import Door
-from pushmirror.http.listening import HttpService
-from pushmirror.http.service import make_http_service
+from pushmirror.http.service import make_served
 from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.announcer import Announcer
 from pushmirror.publisher.answers import Answers
@@ -128,14 +125,5 @@ def _make_parts(settings: PublisherSettings, reactor: Any, resources: ExitStack)
     pruner = Pruner(reactor, journal, settings.history.retention, read_clock_ms)
     control = ControlServer(reactor, settings.control, {"wake": wake, "status": tell_status})
     door = None if listed is None else Door(settings.name, listed, reactor.seconds)
-    history = _make_history(settings, reactor, answers, door)
+    history = make_served(reactor, settings, answers, door)
     return history, control, announcer, key_refresh, run_announcer, detection, pruner
-
-
-def _make_history(settings: PublisherSettings, reactor: Any, answers: Answers, door: Door | None) -> HttpService:
-    certificate = None
-    if settings.service_certificate is not None and settings.service_key is not None:
-        certificate = Certificate(settings.service_certificate, settings.service_key, reactor.seconds)
-    proxies = tuple(map(parse_network, settings.trusted_proxies))
-    limits = settings.service_limits.limits
-    return make_http_service(reactor, settings.service, answers, limits, proxies, certificate, door)

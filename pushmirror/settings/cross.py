@@ -12,7 +12,7 @@ from pushmirror.core.paths import STAGING_NAME
 from pushmirror.settings.access_checks import check_access
 from pushmirror.settings.common import PLAIN_PROFILE
 from pushmirror.settings.document import Document, KeyPath, format_key
-from pushmirror.settings.https_checks import check_https
+from pushmirror.settings.https_checks import check_https, https_files
 from pushmirror.settings.paths import check_absolute, find_enclosing, find_overlaps
 from pushmirror.settings.relay_checks import check_relays
 from pushmirror.settings.source_checks import check_sources, source_keys
@@ -21,11 +21,13 @@ Problem = tuple[KeyPath, str]
 
 PUBLISHER_FILES: tuple[KeyPath, ...] = (
     *(("state_dir",), ("key",), ("authorized_nodes",), ("control",)),
-    *(("service_certificate",), ("service_key",), ("bus", "curve")),
+    *https_files(),
+    ("bus", "curve"),
 )
 SUBSCRIBER_FILES: tuple[KeyPath, ...] = (
     *(("state_dir",), ("key",), ("control",), ("curve",)),
     *(("relay", "authorized_nodes"), ("relay", "curve")),
+    *https_files(("relay",)),
 )
 
 

@@ -32,24 +32,13 @@ def check_remote_endpoint(text: str) -> str:
 
 
 def check_listening_service(text: str) -> str:
-    """Return `text` if the HTTP service can listen there: ``http://HOST:PORT``, with ``*`` for every address.
+    """Return `text` if the HTTP service can listen there: ``http://HOST:PORT`` or ``https://HOST:PORT``, with ``*`` for
+    every address.
 
     Raises ValueError, which says what to write.
     """
-    if text.startswith("https://"):
-        raise ValueError(f"{shorten(text)}: the service speaks plain http; put a proxy with the certificate before it")
-    _check_host_and_port(_after("http://", text).removesuffix("/"), text, may_be_any=True)
-    return text.removesuffix("/")
-
-
-def check_https_service(text: str) -> str:
-    """Return `text` if the HTTP service can listen there: as above, or ``https://HOST:PORT``.
-
-    Raises ValueError, which says what to write.
-    """
-    if not text.startswith("https://"):
-        return check_listening_service(text)
-    _check_host_and_port(_after("https://", text).removesuffix("/"), text, may_be_any=True)
+    scheme = "https://" if text.startswith("https://") else "http://"
+    _check_host_and_port(_after(scheme, text).removesuffix("/"), text, may_be_any=True)
     return text.removesuffix("/")
 
 

@@ -20,7 +20,7 @@ from pushmirror.settings.disk import (
     look_at_staging,
 )
 from pushmirror.settings.document import Document, KeyPath
-from pushmirror.settings.https_checks import look_at_authorities, look_at_https
+from pushmirror.settings.https_checks import https_files, look_at_authorities, look_at_https
 from pushmirror.settings.mounts import find_place, read_mounts
 
 _STATE_ADVICE = "create it for the daemon's user (as a systemd service it is made by StateDirectory=)"
@@ -44,7 +44,7 @@ def _inspect_publisher(document: Document) -> Iterator[tuple[KeyPath, str | None
         for problem in look_at_nodes(nodes):
             yield ("authorized_nodes",), problem
     yield from _inspect_curve(document, ("bus", "curve"))
-    yield from look_at_https(path_at(document, ("service_certificate",)), path_at(document, ("service_key",)))
+    yield from _inspect_https(document)
     yield from _inspect_trees(document, writable=False)
 
 
@@ -61,6 +61,7 @@ def _inspect_subscriber(document: Document) -> Iterator[tuple[KeyPath, str | Non
     if nodes is not None:
         for problem in look_at_nodes(nodes):
             yield ("relay", "authorized_nodes"), problem
+    yield from _inspect_https(document, ("relay",))
     trees = tree_paths(document)
     for key in password_keys(document):
         password_file = path_at(document, key)
@@ -84,6 +85,11 @@ def _inspect_curve(document: Document, key: KeyPath) -> Iterator[tuple[KeyPath, 
     path = path_at(document, key)
     if path is not None:
         yield key, look_at_curve(path)
+
+
+def _inspect_https(document: Document, group: KeyPath = ()) -> Iterator[Problem]:
+    certificate, key = (path_at(document, place) for place in https_files(group))
+    yield from look_at_https(certificate, key, group)
 
 
 def _inspect_trees(document: Document, *, writable: bool) -> Iterator[tuple[KeyPath, str | None]]:

@@ -14,6 +14,7 @@ from pushmirror.settings.common import (
     AbsolutePath,
     Environment,
     ListeningEndpoint,
+    ListeningService,
     Named,
     NodeName,
     ProfileName,
@@ -30,7 +31,7 @@ from pushmirror.settings.common import (
     text_parsed_by,
 )
 from pushmirror.settings.paths import check_marker
-from pushmirror.settings.serving import HttpsService, Proxies, ServiceLimits
+from pushmirror.settings.serving import Proxies, ServiceLimits
 
 
 def _check_pattern(text: str) -> str:
@@ -124,7 +125,7 @@ class PublisherSettings(SettingsModel):
         "key_overlap", "14d", "how long the old key counts beside the new one after pushmirror rotate-key"
     )
     bus: Bus = Field(description="the message bus")
-    service: HttpsService = Field(
+    service: ListeningService = Field(
         description="where the HTTP service for history and reports listens: http://ADDRESS:PORT, https://ADDRESS:PORT"
     )
     service_certificate: AbsolutePath | None = Field(

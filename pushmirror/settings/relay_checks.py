@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pushmirror.settings.document import Document, KeyPath, format_key
+from pushmirror.settings.https_checks import check_https
 
 Problem = tuple[KeyPath, str]
 
@@ -56,6 +57,7 @@ def _check_endpoints(document: Document) -> Iterator[Problem]:
 
 
 def _check_own(document: Document) -> Iterator[Problem]:
+    yield from check_https(document, ("relay",))
     chosen, trees = document.value(("relay", "trees")), document.names("trees")
     names = [name for name in chosen if isinstance(name, str)] if isinstance(chosen, list) else list(trees)
     for name in names:

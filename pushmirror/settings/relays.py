@@ -69,7 +69,14 @@ class Relay(SettingsModel):
         description="where the ZeroMQ PUB socket listens: tcp://ADDRESS:PORT, tcp://*:PORT for every address"
     )
     service: ListeningService = Field(
-        description="where the HTTP service for history and states listens: http://ADDRESS:PORT"
+        description="where the HTTP service for history and states listens: http://ADDRESS:PORT, https://ADDRESS:PORT"
+    )
+    service_certificate: AbsolutePath | None = Field(
+        default=None,
+        description="for https: the certificate of the service in PEM, and after it those that lead to its authority",
+    )
+    service_key: AbsolutePath | None = Field(
+        default=None, description="for https: the private key of the certificate in PEM, readable by the daemon alone"
     )
     service_limits: ServiceLimits = Field(
         default=ServiceLimits(), description="what one address may have of the service; more is answered with 429"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Protocol
 
 from pydantic import BeforeValidator, Field
 
 from pushmirror.core.addresses import parse_network
 from pushmirror.core.limits import Limits
 from pushmirror.settings.common import SettingsModel, list_to_tuple, size_between, size_field, text_parsed_by
-from pushmirror.settings.endpoints import check_https_service
 
 _DEFAULT = Limits()
 
@@ -18,7 +18,6 @@ def _check_proxy(text: str) -> str:
     return str(parse_network(text))
 
 
-HttpsService = Annotated[str, text_parsed_by(check_https_service, "https?://.+:[0-9]+/?")]
 Proxy = Annotated[str, text_parsed_by(_check_proxy, "[0-9A-Fa-f:.]+(/[0-9]+)?")]
 Proxies = Annotated[tuple[Proxy, ...], Field(max_length=100), BeforeValidator(list_to_tuple)]
 
@@ -45,3 +44,24 @@ class ServiceLimits(SettingsModel):
             requests_per_second=self.requests,
             traffic_bytes_per_minute=self.traffic_bytes,
         )
+
+
+class Served(Protocol):
+    """The settings of whoever has such a service."""
+
+    @property
+    def service(self) -> str:
+        """Where it listens."""
+
+    @property
+    def service_certificate(self) -> Path | None:
+        """With `service_key`, for https."""
+
+    @property
+    def service_key(self) -> Path | None: ...
+
+    @property
+    def service_limits(self) -> ServiceLimits: ...
+
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]: ...

@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from pushmirror.core.leaps import Leap, LeapBounds, confirms, find_leap
 from pushmirror.core.messages import epoch_order
 from pushmirror.core.model import Head, TreeState
-from pushmirror.core.tracking import Verdict, judge_head, judge_state, shows_fork
+from pushmirror.core.tracking import Verdict, judge_head, judge_state, newest_head, shows_fork
 from pushmirror.errors import MalformedMessage, ServiceError, StateError
 from pushmirror.logs import Throttle
 from pushmirror.subscriber.history_page import Forked, HistoryPage, Leapt
@@ -57,6 +57,18 @@ class _Aim:
     at_ms: int
     doubt: bool
     """Ask for the state in any case: something that was heard contradicts what was believed before."""
+    testimony: bytes | None
+    """The message in which the publisher itself told of what is wanted; None when only a relay did."""
+    added: int = 0
+    """How often something was added to it. No answer settles what was heard after its question had been asked."""
+
+    def add(self, wanted: Head | None, at_ms: int, testimony: bytes | None, *, doubt: bool) -> None:
+        """Have this reached as well."""
+        self.added += 1
+        self.doubt |= doubt
+        if wanted is not None and newest_head(self.wanted, wanted) is wanted:
+            testimony = testimony or (self.testimony if wanted == self.wanted else None)
+            self.wanted, self.at_ms, self.testimony = wanted, at_ms, testimony
 
 
 class CatchingUp:
@@ -90,14 +102,15 @@ class CatchingUp:
         self._since_ms = 0
         self._progress_ms: int | None = None
 
-    def want(self, wanted: Head | None, at_ms: int, *, doubt: bool) -> None:
-        """See to it that all up to `wanted` (None: whatever there is) is recorded; what is asked already goes on."""
+    def want(self, wanted: Head | None, at_ms: int, *, doubt: bool, testimony: bytes | None = None) -> None:
+        """See to it that all up to `wanted` (None: whatever there is) is recorded; what is asked already goes on.
+
+        `testimony` is the message in which the publisher itself told of it; without one, nobody starts over there.
+        """
         if self._aim is not None:
-            self._aim.doubt |= doubt
-            if wanted is not None:
-                self._aim.wanted, self._aim.at_ms = wanted, at_ms
+            self._aim.add(wanted, at_ms, testimony, doubt=doubt)
             return
-        self._aim = _Aim(wanted, at_ms, doubt)
+        self._aim = _Aim(wanted, at_ms, doubt, testimony)
         self._confirmed, self._failed = None, False
         self._since_ms, self._progress_ms = self._steady_ms(), None
         under_way = Deferred.fromCoroutine(self._ask_until_done(self._aim))
@@ -146,25 +159,32 @@ class CatchingUp:
     async def _ask_until_done(self, aim: _Aim) -> None:
         tries_left = len(_RETRY_DELAYS_S)
         while True:
-            head = self._ledger.head(self._tree)
+            head, added = self._ledger.head(self._tree), aim.added
+            answered = False
             try:
-                if await self._ask(aim, last=not tries_left):
-                    return
+                answered = await self._ask(aim, last=not tries_left)
             except (ServiceError, MalformedMessage) as error:
                 if self._stopped:
                     return
                 log.warning("tree %s: the service of its upstream is of no help: %s", self._tree, error)
                 self._failed = True
                 self._hold_leap(aim)
+            if answered and (aim.added == added or self._is_reached(aim)):
+                return
             if self._ledger.head(self._tree) is None:
                 self._give_up(aim)  # a first sync waits for whoever answers at once, and for nobody else
             if self._ledger.head(self._tree) != head:
                 tries_left = len(_RETRY_DELAYS_S)  # it is of some help, slow as it may be
+            if answered:
+                continue  # something was heard while it answered
             if not tries_left:
                 break
             await deferLater(self._reactor, _RETRY_DELAYS_S[-tries_left])
             tries_left -= 1
         self._give_up(aim)
+
+    def _is_reached(self, aim: _Aim) -> bool:
+        return not aim.doubt and (aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted))
 
     def _give_up(self, aim: _Aim) -> None:
         # What is believed may have moved on meanwhile, also to a younger epoch; nobody goes back to what was wanted.
@@ -176,8 +196,10 @@ class CatchingUp:
                 "tree %s: serial %d of epoch %s is not believed: that journal is over, as far as is known, and nobody"
                 " confirms it", self._tree, aim.wanted.serial, aim.wanted.epoch,
             )  # fmt: skip
-        elif judge_head(self._ledger.head(self._tree), aim.wanted) in lost and not self._hold_leap(aim):
-            self._recorder.start_over(self._tree, aim.wanted, aim.at_ms)
+        elif judge_head(self._ledger.head(self._tree), aim.wanted) not in lost or self._hold_leap(aim):
+            return
+        elif aim.testimony is not None:  # nobody starts over on the word of a relay alone
+            self._recorder.start_over(self._tree, aim.wanted, aim.at_ms, testimony=aim.testimony)
 
     def _hold_leap(self, aim: _Aim) -> bool:
         """Hold what is wanted for the operator, if it is too far away to be believed unconfirmed. Returns whether it
@@ -198,22 +220,31 @@ class CatchingUp:
             forked = True
         except Leapt as leap:
             log.info("tree %s: %s: the publisher is asked whether it is there", self._tree, leap)
-        if complete and not aim.doubt and (aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted)):
+        if complete and self._is_reached(aim):
             return True
         wanted = aim.wanted  # what is told from here on may be newer than the answer
-        state = await self._client.state(self._tree)
+        state = await self._ask_state(aim)
         if forked or shows_fork(self._ledger.head(self._tree), state.head):
             state = await self._prove_fork(state)
-        aim.doubt = False
         self._note(state, wanted)
         verdict = judge_state(self._ledger.head(self._tree), state)
         if not last and self._origin_may_know_more(state, verdict):
             raise ServiceError("only a relay answers, and it does not know the way from what was heard")
         if verdict in (Verdict.NEW_EPOCH, Verdict.FORK) or (forked and verdict is Verdict.GAP):
-            self._recorder.start_over(self._tree, state.head, None, forked=forked)
+            self._recorder.start_over(self._tree, state.head, None, forked=forked, testimony=state.testimony)
             return not self._client.has_more(self._tree, state.head) or await self._fetch()
+        self._recorder.keep_testimony(self._tree, state)
         covered = aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted)
         return verdict is not Verdict.GAP and (state.of_origin or covered)
+
+    async def _ask_state(self, aim: _Aim) -> TreeState:
+        """Return an answer to every doubt so far; one that comes up while it is on its way needs another one."""
+        doubt, aim.doubt = aim.doubt, False
+        try:
+            return await self._client.state(self._tree)
+        except (ServiceError, MalformedMessage):
+            aim.doubt |= doubt
+            raise
 
     def _note(self, state: TreeState, wanted: Head | None) -> None:
         """Take note of what a fresh word settles besides: jumps that it tells, and journals that it does not."""
@@ -230,7 +261,7 @@ class CatchingUp:
         return lost and not state.of_origin and self._client.has_origin
 
     async def _prove_fork(self, state: TreeState) -> TreeState:
-        """Show the publisher what it said and does not hold any more; return its state after that.
+        """Show the publisher what it signed and does not hold any more; return its state after that.
 
         Its journal gets a younger epoch by that, which every subscriber follows. Without help it goes on as it is.
         """

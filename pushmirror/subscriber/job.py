@@ -183,7 +183,7 @@ class Job:
         changes, surplus = await self._listed.bring(open_ends(rows), self._pending, source)
         listed = (*changes.changed, *changes.directories)
         incomplete = still_incomplete(self._before.incomplete, listed, self._runs.sum.incomplete)
-        deletions = topmost([*changes.deleted, *surplus])
+        deletions = await self._runs.in_thread(topmost, [*changes.deleted, *surplus])
         compared = judge_list(changes.directories, self.record.serial, self._turns.cleaned)
         await self._finish_puts(rows, deletions, incomplete=incomplete, compared=compared)
         self._refused.note_list(changes, surplus, {*incomplete, *self._runs.way.blocked})

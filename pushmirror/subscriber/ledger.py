@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pushmirror.core.relaying import LONGEST_RECHECK_DELAY_MS
 from pushmirror.core.sources import continue_identity
 from pushmirror.subscriber.ledger_deletions import LedgerDeletions
 from pushmirror.subscriber.ledger_file import TABLES_OF_TREES, open_database, transaction
@@ -99,7 +100,7 @@ class Ledger(LedgerOwed, LedgerJobs, LedgerDeletions):
             ("trees", "full_sync_retry_at_ms", now_ms + longest_retry_ms),
             ("pending", "received_ms", now_ms),
             ("deletions", "due_ms", now_ms + longest_grace_ms),
-            ("rechecks", "retry_at_ms", now_ms + longest_grace_ms),
+            ("rechecks", "retry_at_ms", now_ms + longest_grace_ms + LONGEST_RECHECK_DELAY_MS),
         )
         with transaction(self._database) as database:
             found = [

@@ -53,6 +53,9 @@ CREATE TABLE leaps (
 );
 """
 """The keys that publishers went over to belong to no tree, and outlive all of them."""
+_COUNTED_SCHEMA = """
+ALTER TABLE rechecks ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+"""
 _INDEXES = """
 CREATE INDEX deletions_by_serial ON deletions (tree, serial);
 CREATE INDEX deletions_by_time ON deletions (tree, due_ms);
@@ -107,7 +110,7 @@ CREATE TABLE jobs (
     lag_ms INTEGER, exit_code INTEGER, reason TEXT
 );
 CREATE INDEX jobs_by_tree ON jobs (tree, job);
-{_OWED_SCHEMA}{_REFUSED_SCHEMA}{KEPT_SCHEMA}{_TRUST_SCHEMA}{_INDEXES}"""
+{_OWED_SCHEMA}{_COUNTED_SCHEMA}{_REFUSED_SCHEMA}{KEPT_SCHEMA}{_TRUST_SCHEMA}{_INDEXES}"""
 _MIGRATIONS = {
     1: f"""
 ALTER TABLE trees ADD COLUMN unannounced_total INTEGER NOT NULL DEFAULT 0;
@@ -122,7 +125,7 @@ ALTER TABLE deletions ADD COLUMN put_off INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE trees ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pending ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE deletions ADD COLUMN in_the_way INTEGER NOT NULL DEFAULT 0;
-{_REFUSED_SCHEMA}{_TRUST_SCHEMA}""",
+{_COUNTED_SCHEMA}{_REFUSED_SCHEMA}{_TRUST_SCHEMA}""",
 }
 """What makes a ledger of one format one of the next."""
 

@@ -6,14 +6,11 @@ import sqlite3
 
 from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, lies_below
-from pushmirror.core.relaying import Comparison
+from pushmirror.core.relaying import RECHECK_RETRY_MS, Comparison, recheck_delay_ms
 from pushmirror.subscriber.ledger_file import transaction
 from pushmirror.subscriber.ledger_updates import LedgerUpdates
 from pushmirror.subscriber.relay.keeping import forget_updates, keep_beginning, needs_beginning
 from pushmirror.subscriber.relay.kept import KeptUpdates
-
-RECHECK_RETRY_MS = 10 * 60_000
-"""What was compared once more in vain, because the job read from another source, is compared again after this."""
 
 _HASTEN_EVERY_MS = 60_000
 _WHOLE = b""
@@ -60,12 +57,12 @@ class LedgerOwed(LedgerUpdates):
         with transaction(self._database) as database:
             found = self._hasten_deletions(database, tree, cleaned, now_ms, moved=moved)
             rows = database.execute(
-                "SELECT path FROM rechecks WHERE tree = ? AND due_serial <= ? AND retry_at_ms <= ?",
+                "SELECT path, tries FROM rechecks WHERE tree = ? AND due_serial <= ? AND retry_at_ms <= ?",
                 (tree, cleaned, now_ms),
             ).fetchall()
             database.executemany(
-                "UPDATE rechecks SET retry_at_ms = ? WHERE tree = ? AND path = ?",
-                [(now_ms + RECHECK_RETRY_MS, tree, row["path"]) for row in rows],
+                "UPDATE rechecks SET tries = tries + 1, retry_at_ms = ? WHERE tree = ? AND path = ?",
+                [(now_ms + recheck_delay_ms(row["tries"] + 1), tree, row["path"]) for row in rows],
             )
         paths = sorted(TreePath(bytes(row["path"])) for row in rows)
         if _WHOLE in paths:
@@ -99,7 +96,9 @@ def record_comparison(database: sqlite3.Connection, tree: str, compared: Compari
     Its deletions are due at `due_ms`. Returns the lowest serial that the rechecks that are done have held up, None
     when there were none: what they found may have been deleted that early. Within the caller's transaction.
     """
-    rows = database.execute("SELECT path, serial, due_serial FROM rechecks WHERE tree = ?", (tree,)).fetchall()
+    query = "SELECT path, serial, due_serial, tries FROM rechecks WHERE tree = ?"
+    rows = database.execute(query, (tree,)).fetchall()
+    tries = {bytes(row["path"]): max(1, row["tries"]) for row in rows}
     done = [
         row
         for row in rows
@@ -112,8 +111,9 @@ def record_comparison(database: sqlite3.Connection, tree: str, compared: Compari
         " ON CONFLICT (tree, path) DO UPDATE SET serial = min(serial, excluded.serial),"
         " due_serial = max(due_serial, excluded.due_serial), retry_at_ms = ?5",
         [
-            (tree, recheck.path or _WHOLE, recheck.serial, recheck.due_serial, due_ms + RECHECK_RETRY_MS)
+            (tree, path, recheck.serial, recheck.due_serial, due_ms + recheck_delay_ms(tries.get(path, 1)))
             for recheck in compared.rechecks
+            for path in (recheck.path or _WHOLE,)
         ],
     )
     return min((int(row["serial"]) for row in done), default=None)

@@ -30,9 +30,9 @@ class LedgerUpdates(LedgerTrust):
         return head_of(row)
 
     def header(self, tree: str) -> bytes | None:
-        """Return the newest update of the epoch of `tree` that was heard, with its signature, as it travelled.
+        """Return the newest testimony about `tree` in the epoch of its head, with its signature, as it travelled.
 
-        None when none was: what the head tells came out of a heartbeat or a state then.
+        That is mostly the newest update; None when all that is known is the word of a relay that has none itself.
         """
         row = self._database.execute("SELECT envelope FROM headers WHERE tree = ?", (tree,)).fetchone()
         return None if row is None else bytes(row["envelope"])
@@ -55,10 +55,17 @@ class LedgerUpdates(LedgerTrust):
                 "UPDATE trees SET retry_at_ms = NULL WHERE tree = ? AND missing_since_ms IS NOT NULL", (tree,)
             )
             if newest.envelope:
-                database.execute("INSERT OR REPLACE INTO headers VALUES (?, ?)", (tree, newest.envelope))
+                _put_header(database, tree, newest.envelope)
 
-    def start_over(self, tree: str, head: Head, at_ms: int, now_ms: int, *, same_history: bool) -> None:
-        """Make the whole of `tree` pending at `head`.
+    def keep_testimony(self, tree: str, testimony: bytes) -> None:
+        """Keep a message in which the publisher told of the head of `tree`, in the place of what is kept of that."""
+        with transaction(self._database) as database:
+            _put_header(database, tree, testimony)
+
+    def start_over(
+        self, tree: str, head: Head, at_ms: int, now_ms: int, *, same_history: bool, testimony: bytes | None = None
+    ) -> None:
+        """Make the whole of `tree` pending at `head`, of which `testimony` tells.
 
         With `same_history` (updates were missed that nobody can hand out) what is applied stays applied; otherwise
         (another epoch, or a fork of this one) the serials so far mean nothing any more.
@@ -78,6 +85,8 @@ class LedgerUpdates(LedgerTrust):
                 database.execute(
                     "UPDATE trees SET applied = ?, generation = generation + 1 WHERE tree = ?", (NEVER, tree)
                 )
+            if testimony is not None:
+                _put_header(database, tree, testimony)
             if tree in self.keeping:
                 keep_beginning(database, tree, head, now_ms, same_history=same_history)
             insert_pending(database, tree, head.serial, at_ms, now_ms, None, None)
@@ -125,3 +134,7 @@ class LedgerUpdates(LedgerTrust):
             (tree, MAX_PENDING_PATHS),
         )
         return tuple(map(pending_update, rows))
+
+
+def _put_header(database: sqlite3.Connection, tree: str, envelope: bytes) -> None:
+    database.execute("INSERT OR REPLACE INTO headers VALUES (?, ?)", (tree, envelope))

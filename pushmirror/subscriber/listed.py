@@ -11,8 +11,8 @@ from pushmirror.core.changes import merge, plain_puts, settle
 from pushmirror.core.filters import filter_changes
 from pushmirror.core.model import ChangeList, Stage, StageKind
 from pushmirror.core.paths import TreePath
-from pushmirror.core.plan import beside, plan_list, with_siblings
-from pushmirror.core.profiles import without_busy
+from pushmirror.core.plan import ListPlan, beside, plan_list, with_siblings
+from pushmirror.core.profiles import Profile, without_busy
 from pushmirror.subscriber.metadata import MetadataAside
 from pushmirror.subscriber.parts import SourceParts, TreeParts
 from pushmirror.subscriber.records import Deletion, PendingUpdate
@@ -66,13 +66,11 @@ class ListedChanges:
 
     async def _fetch(self, changes: ChangeList, surplus_source: SourceParts) -> tuple[TreePath, ...]:
         """Bring `changes`, metadata aside first and in place last. Returns what is surplus in whole directories."""
-        plan = plan_list(changes, self._parts.profile)
+        plan, announced, self._runs.plain = await self._runs.in_thread(_lay_out, changes, self._parts.profile)
         if not (plan.metadata or plan.listing or plan.fetch):
             return ()
         self._mirror.make_staging()
-        announced = frozenset((*changes.changed, *changes.directories))
         self._runs.announced = announced
-        self._runs.plain = frozenset(plain_puts(changes))
         aside = MetadataAside(self._parts, self._runs)
         found = await aside.list_changed(plan.listing) if plan.listing else ()
         metadata = with_siblings({*plan.metadata, *found}, changes)
@@ -98,3 +96,12 @@ def open_ends(rows: Iterable[Deletion]) -> ChangeList:
         changed=tuple(deletion.path for deletion in pending if deletion.in_the_way),
         deleted=tuple(deletion.path for deletion in pending if not deletion.in_the_way),
     )
+
+
+def _lay_out(changes: ChangeList, profile: Profile) -> tuple[ListPlan, frozenset[TreePath], frozenset[TreePath]]:
+    """Return how `changes` are brought, all that is put by them, and which of that are files or links.
+
+    For a million paths it takes some seconds, and is done in a thread: what it reads never changes.
+    """
+    announced = frozenset((*changes.changed, *changes.directories))
+    return plan_list(changes, profile), announced, frozenset(plain_puts(changes))

@@ -190,7 +190,7 @@ class Listener:
         now_ms = self._steady_ms()
         beat = self._pulse_of(key).take(heartbeat, now_ms)
         if beat is not Beat.STALE:
-            self._tracker.take_heartbeat(self._about_trees_of(key, heartbeat))
+            self._tracker.take_heartbeat(self._about_trees_of(key, heartbeat), envelope.travelling)
         if beat is not Beat.FRESH:
             if self._pulse.may_ask(now_ms):
                 self._tracker.ask_for_a_sign()

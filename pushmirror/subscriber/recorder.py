@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 from pushmirror.core.leaps import Leap
-from pushmirror.core.model import Head
+from pushmirror.core.model import Head, TreeState
+from pushmirror.core.testimony import vouches
+from pushmirror.core.wire import MAX_INLINE_BYTES
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import HeardUpdate
 from pushmirror.subscriber.updating import UpdatingTrees
@@ -53,17 +55,35 @@ class Recorder:
         if self._ledger.forget_leap(tree):
             log.warning("tree %s: the publisher says itself where it is: nothing is held any more", tree)
 
-    def start_over(self, tree: str, head: Head, at_ms: int | None, *, forked: bool = False) -> None:
+    def start_over(
+        self, tree: str, head: Head, at_ms: int | None, *, forked: bool = False, testimony: bytes | None = None
+    ) -> None:
         """Record that the whole of `tree` is to be synced at `head`, which was told `at_ms` (None: just now).
 
-        `forked`: although serials went on, they are not those of before.
+        `forked`: although serials went on, they are not those of before. `testimony` is the message in which the
+        publisher told of the head, or of a later one.
         """
         before, now_ms = self._ledger.head(tree), self._clock_ms()
         same = not forked and before is not None and before.epoch == head.epoch and before.serial < head.serial
-        self._ledger.start_over(tree, head, now_ms if at_ms is None else at_ms, now_ms, same_history=same)
+        told_ms = now_ms if at_ms is None else at_ms
+        self._ledger.start_over(tree, head, told_ms, now_ms, same_history=same, testimony=_showable(testimony))
         if before is not None:
             log.warning(
                 "tree %s: from serial %d of epoch %s to serial %d of epoch %s by a full sync, for want of the updates",
                 tree, before.serial, before.epoch, head.serial, head.epoch,
             )  # fmt: skip
         self.changed(tree)
+
+    def keep_testimony(self, tree: str, state: TreeState) -> None:
+        """Keep what the publisher has signed about the head of `tree`, if `state` has that and the ledger has not."""
+        head, testimony = self._ledger.head(tree), _showable(state.testimony)
+        if head is None or head != state.head or testimony is None or not vouches(testimony, tree, head):
+            return
+        kept = self._ledger.header(tree)
+        if kept is None or not vouches(kept, tree, head):
+            self._ledger.keep_testimony(tree, testimony)
+
+
+def _showable(testimony: bytes | None) -> bytes | None:
+    """Return what may be kept: a heartbeat about hundreds of trees is more than a publisher lets itself be shown."""
+    return testimony if testimony and len(testimony) <= MAX_INLINE_BYTES else None

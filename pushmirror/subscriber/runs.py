@@ -139,13 +139,17 @@ class Runs:
         that is below them.
         """
         result = await self.run(stage)
-        listed = tuple(path for path in listed if path not in self.way.blocked)
-        self.judge(judge_arrival(listed, result.items, result.notes, self.announced), result.code)
-        turned = find_turned(listed, self.plain, result.items)
+        arrival, turned = await self.in_thread(self._compare, listed, result)
+        self.judge(arrival, result.code)
         if turned:
             raise TurnedOut(turned)
         await self.check_twins(stage.kind, result)
         return result
+
+    def _compare(self, listed: Iterable[TreePath], result: RunResult) -> tuple[Arrival, tuple[TreePath, ...]]:
+        expected = tuple(path for path in listed if path not in self.way.blocked)
+        arrival = judge_arrival(expected, result.items, result.notes, self.announced)
+        return arrival, find_turned(expected, self.plain, result.items)
 
     async def check_twins(self, kind: StageKind, result: RunResult) -> None:
         """Make sure that files which a run has brought under several names have the content of all these names.

@@ -108,7 +108,8 @@ def _make_relays(
     if settings.relay is None:
         return ()
     services = {name: upstream.services for name, upstream in upstreams.items()}
-    relay = make_relay(reactor, settings, settings.relay, key, ledger, copies, services, clock_ms)
+    rings = {name: upstream.ring for name, upstream in upstreams.items()}
+    relay = make_relay(reactor, settings, settings.relay, key, ledger, copies, services, rings, clock_ms)
     ledger.moved = relay.wake
     return (relay,)
 

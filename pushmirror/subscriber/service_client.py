@@ -6,7 +6,8 @@ Everything that comes back is bounded in bytes and time, and believed only when 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -103,7 +104,7 @@ class ServiceClient:
         if (state.publisher, state.tree, state.nonce) != (self._publisher, tree, nonce):
             raise MalformedMessage("the tree state answers another question")
         self.tell_clock(envelope.timestamp * 1000)
-        return state
+        return replace(state, testimony=envelope.travelling)
 
     async def _ask_state(self, tree: str, kind: str, keys: Sequence[PublicKey]) -> tuple[Envelope, str]:
         """Return the verified answer about `tree`, which is of `kind`, and the nonce that it has to tell."""
@@ -196,7 +197,10 @@ class ServiceClient:
         await self._post("/v1/reports", body, "a report")
 
     async def show_header(self, body: bytes) -> None:
-        """Show the publisher an update that it signed once. Raises ServiceError when it does not look at it."""
+        """Show the publisher what it signed once: an update, a state or a heartbeat, to be held against its journal.
+
+        Raises ServiceError when it does not look at it.
+        """
         await self._post("/v1/headers", body, "a header")
 
     @property
@@ -213,17 +217,27 @@ class ServiceClient:
         return False
 
     async def _post(self, path: str, body: bytes, what: str) -> None:
-        headers = {"Content-Type": ["application/json"]}
-        response = await self._request(b"POST", path.encode(), headers, body, STATE_TIMEOUT_S)
-        response.deliverBody(Unwanted())
-        if response.code not in (_OK, _NO_CONTENT):
-            raise ServiceError(f"{self._url} did not take {what}: it answered {response.code}")
+        async def hand_in() -> None:
+            headers = {"Content-Type": ["application/json"]}
+            response = await self._request(b"POST", path.encode(), headers, body, STATE_TIMEOUT_S)
+            response.deliverBody(Unwanted())
+            wait_s = _wait_s(response.headers)
+            if response.code == _TOO_MANY_REQUESTS and wait_s is not None:
+                raise _TooMuch(f"{self._url} is asked too much", wait_s)
+            if response.code not in (_OK, _NO_CONTENT):
+                raise ServiceError(f"{self._url} did not take {what}: it answered {response.code}")
+
+        await self._when_welcome(hand_in)
 
     async def _get(self, path: str, query: dict[str, str], make_reader: Callable[[], Lines], timeout_s: float) -> None:
         target = f"{path}{'?' if query else ''}{urlencode(query)}".encode()
+        await self._when_welcome(lambda: self._places.run(self._ask, target, make_reader, timeout_s))
+
+    async def _when_welcome(self, ask: Callable[[], Awaitable[None]]) -> None:
+        """Ask, and again when the service wants to be asked later. Raises ServiceError when that goes on."""
         for _ in range(MAX_WAITS):
             try:
-                await self._places.run(self._ask, target, make_reader, timeout_s)
+                await ask()
                 return
             except _TooMuch as error:
                 await deferLater(self._reactor, min(error.wait_s, MAX_WAIT_S))
@@ -265,7 +279,7 @@ class ServiceClient:
         if response.code == _GONE:
             raise HistoryGone(f"{self._url} does not keep the updates that were asked for")
         if response.code == _TOO_MANY_REQUESTS:
-            raise _TooMuch(f"{self._url} is asked too much", _wait_s(response.headers))
+            raise _TooMuch(f"{self._url} is asked too much", _wait_s(response.headers) or 1)
         if self.fault is not None:
             raise ServiceError(f"{self.fault}: ask its operator to add it to authorized_nodes there")
         raise ServiceError(f"{self._url} answered {response.code} instead of {_OK}")
@@ -276,10 +290,10 @@ def _name_keys(keys: Sequence[PublicKey]) -> str:
     return ",".join(fingerprint(key.line) for key in keys)
 
 
-def _wait_s(headers: Headers) -> int:
-    """Return after how many seconds the service wants to be asked again; what it may not want is a second."""
+def _wait_s(headers: Headers) -> int | None:
+    """Return after how many seconds, one at least, the service wants to be asked again; None when it does not say."""
     text = (read_header(headers, "Retry-After") or [""])[-1]
-    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 async def _in_time(reactor: Any, request: Deferred[Any], timeout_s: float) -> Any:

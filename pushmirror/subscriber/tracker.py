@@ -116,9 +116,9 @@ class Tracker:
             self._recorder.announce(update.tree, (heard,))
             self._recorder.changed(update.tree)
         elif verdict is Verdict.NEXT:
-            self._catching_up[update.tree].want(head, update.at_ms, doubt=False)
+            self._catching_up[update.tree].want(head, update.at_ms, doubt=False, testimony=heard.envelope)
         else:
-            self._act(update.tree, verdict, head, update.at_ms)
+            self._act(update.tree, verdict, head, update.at_ms, heard.envelope)
         return verdict
 
     def take_updating(self, updating: Updating) -> bool:
@@ -128,13 +128,13 @@ class Tracker:
         self._recorder.changed(updating.tree)
         return True
 
-    def take_heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Act on what a heartbeat says of each tree that is followed."""
+    def take_heartbeat(self, heartbeat: Heartbeat, testimony: bytes | None = None) -> None:
+        """Act on what a heartbeat says of each tree that is followed; `testimony` is the message itself."""
         for tree in self._trees:
             head = heartbeat.trees.get(tree)
             if head is not None:
                 verdict = self._doubt(tree, judge_head(self._ledger.head(tree), head), head)
-                self._act(tree, verdict, head, heartbeat.at_ms)
+                self._act(tree, verdict, head, heartbeat.at_ms, testimony)
 
     def _doubt(self, tree: str, verdict: Verdict, head: Head) -> Verdict:
         """Return the verdict on `head` in the light of what is known of other times, and of how far it is away."""
@@ -162,16 +162,16 @@ class Tracker:
         elif younger or (leads and verdict in (Verdict.FORK, Verdict.OLD_EPOCH) and self._may_doubt(tree)):
             self._catching_up[tree].want(None, at_ms, doubt=True)
 
-    def _act(self, tree: str, verdict: Verdict, head: Head, at_ms: int) -> None:
+    def _act(self, tree: str, verdict: Verdict, head: Head, at_ms: int, testimony: bytes | None) -> None:
         if verdict is Verdict.NEW_EPOCH and self._ledger.head(tree) is None:
-            self._begin(tree, head, at_ms)
+            self._begin(tree, head, at_ms, testimony)
         elif verdict is Verdict.TOO_FAR and self._may_doubt(tree, _FAR):
-            self._catching_up[tree].want(head, at_ms, doubt=True)
+            self._catching_up[tree].want(head, at_ms, doubt=True, testimony=testimony)
         elif verdict is Verdict.NEW_EPOCH and self._may_doubt(tree, head.epoch):
             # It may be over: a publisher that began anew with its clock set back has a younger one behind it.
-            self._catching_up[tree].want(head, at_ms, doubt=True)
+            self._catching_up[tree].want(head, at_ms, doubt=True, testimony=testimony)
         elif verdict in (Verdict.GAP, Verdict.FORK):
-            self._catching_up[tree].want(head, at_ms, doubt=verdict is Verdict.FORK)
+            self._catching_up[tree].want(head, at_ms, doubt=verdict is Verdict.FORK, testimony=testimony)
         elif verdict in (Verdict.OLD_EPOCH, Verdict.WENT_BACK) and self._may_doubt(tree, self._younger(tree, head)):
             self._catching_up[tree].want(None, at_ms, doubt=True)
 
@@ -179,13 +179,13 @@ class Tracker:
         """Return the epoch of `head` if it looks younger than what is believed."""
         return head.epoch if judge_head(self._ledger.head(tree), head) is Verdict.NEW_EPOCH else None
 
-    def _begin(self, tree: str, head: Head, at_ms: int) -> None:
+    def _begin(self, tree: str, head: Head, at_ms: int, testimony: bytes | None) -> None:
         """Begin at the first head that is heard of, unless the publisher is about to say itself where it is: what is on
         the bus may be of years ago."""
         if self._catching_up[tree].hopeful:
-            self._catching_up[tree].want(head, at_ms, doubt=True)
+            self._catching_up[tree].want(head, at_ms, doubt=True, testimony=testimony)
         else:
-            self._recorder.start_over(tree, head, at_ms)
+            self._recorder.start_over(tree, head, at_ms, testimony=testimony)
 
     def adopt_leap(self, tree: str) -> bool:
         """Follow the jump of `tree` that is held: the operator says so. Returns whether there was one."""

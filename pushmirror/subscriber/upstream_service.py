@@ -39,6 +39,7 @@ from pushmirror.subscriber.relay.followed import FollowedRelay, FollowedRelays, 
 from pushmirror.subscriber.relay.hearing import RelayListener
 from pushmirror.subscriber.relay.owed import OwedNotes
 from pushmirror.subscriber.relay.services import Services
+from pushmirror.subscriber.relay.showing import Showing
 from pushmirror.subscriber.reporter import Reporter
 from pushmirror.subscriber.service_client import ServiceClient
 from pushmirror.subscriber.silence import SilenceWatch
@@ -80,7 +81,7 @@ class UpstreamService(Service):
         self._settings = settings
         self._trees = trees
         prefix, environment = settings.topic_prefix, settings.environment
-        self._ring = KeyRing(
+        self.ring = KeyRing(
             name,
             settings.public_keys,
             shared.ledger,
@@ -96,7 +97,7 @@ class UpstreamService(Service):
         services = Services(self._origin, clients, heard, shared.ledger.head, may_tell)
         self._reporter = Reporter(shared.node, name, prefix, environment, shared.key, services, shared.clock_ms)
         self.services = services
-        self._key_watch = KeyWatch(name, self._ring, services, read_steady_ms)
+        self._key_watch = KeyWatch(name, self.ring, services, read_steady_ms)
         for client in services.clients:
             client.doubt_keys = self._key_watch.ask
         self.tracker = Tracker(
@@ -111,7 +112,7 @@ class UpstreamService(Service):
         )
         self.listener = Listener(
             name,
-            self._ring,
+            self.ring,
             prefix,
             environment,
             trees,
@@ -123,6 +124,7 @@ class UpstreamService(Service):
             self._key_watch.ask,
         )
         self._owed = OwedNotes(trees, shared.ledger, shared.clock_ms, shared.changed)
+        self._showing = Showing(trees, shared.ledger, services, heard, read_steady_ms)
         for relay, found in settings.relays.items():
             self.relays.add(self._make_relay(relay, found, clients[relay]))
         self._receiver: ZeroMQReceiver | None = None
@@ -145,7 +147,7 @@ class UpstreamService(Service):
             self._shared.reactor,
             settings.service,
             self._name,
-            self._ring.of_tree,
+            self.ring.of_tree,
             settings.topic_prefix,
             settings.environment,
             Trust(settings.service_ca),
@@ -159,7 +161,7 @@ class UpstreamService(Service):
             self._shared.reactor,
             RelayAddress(name, relay.service, relay.public_keys),
             self._name,
-            self._ring.of_tree,
+            self.ring.of_tree,
             settings.topic_prefix,
             settings.environment,
             Trust(settings.service_ca),
@@ -190,6 +192,8 @@ class UpstreamService(Service):
         origin_heard = self._settings.publish is not None and self.listener.state == "connected"
         self.tracker.take_relay_heads(heads, at_ms, leads=not origin_heard and self.relays.leads(relay))
         self._owed.take_heads(relay, heads)
+        if not (origin_heard and self.services.has_origin):
+            self._showing.look()
         for tree in self._trees.intersection(heads):
             self._shared.changed(tree)  # a job may have waited for a relay that has what is wanted
 
@@ -212,7 +216,7 @@ class UpstreamService(Service):
             "faults": list_faults(self._receiver, self._origin),
             "dropped": dict(self.listener.dropped),
             "relays": self.relays.show(),
-            "keys": self._ring.show(),
+            "keys": self.ring.show(),
         }
 
     def _watch(self) -> None:
@@ -256,4 +260,5 @@ class UpstreamService(Service):
         self.relays.stop()
         self._key_watch.stop()
         self.tracker.stop()
+        self._showing.stop()
         self._reporter.stop()

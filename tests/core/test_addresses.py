@@ -70,7 +70,7 @@ def test_a_proxy_is_believed_about_the_last_address_that_it_saw(
     peer: str, forwarded: list[str], trusted: tuple[object, ...], client: str
 ) -> None:
     """Only a trusted one, and only as far as the chain of trusted ones goes: the rest anybody can write."""
-    assert find_client(peer, forwarded, trusted) == client  # type: ignore[arg-type]
+    assert find_client(peer, forwarded, trusted) == client  # type: ignore[arg-type]  # parametrised: networks
 
 
 @given(st.lists(st.text(max_size=50), max_size=5))

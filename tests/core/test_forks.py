@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pushmirror.core.epochs import is_epoch, next_created_ms
-from pushmirror.core.forks import proves_fork
+from pushmirror.core.forks import is_left_behind, proves_fork
 from pushmirror.core.messages import epoch_order
 from pushmirror.core.model import Head
 
 OURS = "1790000000000-0123456789abcdef"
 OTHER = "1790000000001-0123456789abcdef"
+OLD = "1780000000000-0123456789abcdef"
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,26 @@ def test_only_what_the_journal_cannot_have_had_is_a_proof(
 ) -> None:
     """A serial above the newest, or other content under one that is kept; never what was pruned or another epoch."""
     assert proves_fork(shown, announced, kept_digest) == proof
+
+
+@pytest.mark.parametrize(
+    ("told", "left_behind"),
+    [
+        ((), False),
+        ((Head(OURS, 4, "four"),), True),
+        ((Head(OURS, 4, "four"), Head(OURS, 0, None)), True),
+        ((Head(OURS, 4, "four"), Head(OLD, 9, "nine")), True),
+        ((Head(OLD, 9, "nine"),), False),
+        ((Head(OURS, 5, "five"),), False),
+        ((Head(OURS, 5, "other"),), False),
+        ((Head(OURS, 4, "four"), Head(OURS, 6, "six")), False),
+        ((Head(OURS, 4, "four"), Head(OTHER, 1, "one")), False),
+    ],
+)
+def test_a_mirror_is_left_behind_when_nobody_is_where_it_has_been(told: tuple[Head, ...], left_behind: bool) -> None:
+    """In its epoch; those in an older one are judged otherwise, and a younger one voids all that was heard."""
+    assert is_left_behind(Head(OURS, 5, "five"), told) == left_behind
+    assert not is_left_behind(None, told)
 
 
 @pytest.mark.parametrize(

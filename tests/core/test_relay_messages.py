@@ -50,6 +50,17 @@ def test_a_state_comes_back_as_it_was(head: RelayHead, oldest: int) -> None:
     assert parse_relay_state(format_relay_state(state)) == state
 
 
+def test_a_state_brings_what_the_publisher_signed_as_it_travelled() -> None:
+    """Byte for byte, and only a message."""
+    signed = compose("t", {"tree": "debian"}, msg_id="1", at_ms=1000, counter=1, username="t1.example.org")
+    state = replace(STATE, testimony=attach(signed, bytes(64), "ssh-ed25519 AAAA"))
+    told = format_relay_state(state)
+    assert parse_relay_state(told) == state
+    for other in ("text", {"tree": "debian"}, 5):
+        with pytest.raises(MalformedMessage):
+            parse_relay_state({**told, "testimony": other})
+
+
 def test_a_heartbeat_has_room_for_as_many_trees_as_settings_take() -> None:
     """Also with the longest names and far serials it is a message that everybody takes."""
     far = RelayHead(EPOCH, Head(EPOCH, 10**12, "a" * 64), 10**12)

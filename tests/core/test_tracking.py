@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pushmirror.core.model import Head, TreeState, Update
-from pushmirror.core.tracking import Verdict, judge_head, judge_state, judge_update, shows_fork
+from pushmirror.core.tracking import Verdict, judge_head, judge_state, judge_update, newest_head, shows_fork
 
 OLDER, SAME, NEWER = "9-zzzzzzzz", "10-mmmmmmmm", "10-nnnnnnnn"
 OUR_SERIAL = 5
@@ -145,3 +145,19 @@ def test_only_a_head_that_lost_what_was_heard_shows_a_fork(head: Head, doubt: Ve
     """Within an epoch: a lower serial, or the same one with another digest. Another epoch forks nothing."""
     assert shows_fork(HEARD, head) is (doubt in (BACK, F))
     assert not shows_fork(None, head)
+
+
+@pytest.mark.parametrize(
+    ("head", "other", "newest"),
+    [
+        (None, HEARD, HEARD),
+        (HEARD, Head(SAME, OUR_SERIAL + 1, THEIRS), Head(SAME, OUR_SERIAL + 1, THEIRS)),
+        (HEARD, Head(SAME, OUR_SERIAL - 1, THEIRS), HEARD),
+        (HEARD, Head(NEWER, 0, None), Head(NEWER, 0, None)),
+        (HEARD, Head(OLDER, OUR_SERIAL + 1, THEIRS), HEARD),
+        (HEARD, Head(SAME, OUR_SERIAL, THEIRS), Head(SAME, OUR_SERIAL, THEIRS)),
+    ],
+)
+def test_of_several_heads_the_newest_is_to_be_reached(head: Head | None, other: Head, newest: Head) -> None:
+    """Whatever the order in which they were heard."""
+    assert newest_head(head, other) == newest

@@ -82,7 +82,7 @@ class Service:
 
     def ask(self, path: str = STATE, source: str = "127.0.0.1", **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Ask from an address; return status, headers with their names in lower case, and body."""
-        return self.run(self.ask_here, path, source, headers)  # type: ignore[no-any-return]
+        return self.run(self.ask_here, path, source, headers)  # type: ignore[no-any-return]  # as it is given
 
     def ask_here(
         self, path: str = STATE, source: str = "127.0.0.1", headers: dict[str, str] | None = None

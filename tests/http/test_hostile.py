@@ -50,7 +50,7 @@ class Target:
     def memory_bytes(self, field: str = "VmHWM") -> int:
         """Return what the daemon needs (VmRSS), or needed at most (VmHWM)."""
         text = Path(f"/proc/{self.daemon.pid}/status").read_text()
-        return int(re.search(rf"{field}:\s+(\d+) kB", text)[1]) * 1024  # type: ignore[index]
+        return int(re.search(rf"{field}:\s+(\d+) kB", text)[1]) * 1024  # type: ignore[index]  # it is always there
 
     def descriptors(self) -> int:
         """Return how many descriptors the daemon has open."""

@@ -260,7 +260,7 @@ def test_a_publisher_speaks_https_with_a_subscribers_client(authority: Authority
     with publisher.daemon() as daemon:
         daemon.wait_for_socket(publisher.control)
         publisher.announce()
-        wait_until(lambda: publisher.status()["trees"]["debian"]["sent"] == 1, what="the announcement")  # type: ignore[index]
+        wait_until(lambda: publisher.status()["trees"]["debian"]["sent"] == 1, what="the announcement")
         epoch = str(publisher.status()["epoch"])
         fetched = subprocess.run(
             [sys.executable, "-m", "tests.http.history_client", url, publisher.key.line, epoch, str(authority.path)],

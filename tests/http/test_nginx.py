@@ -94,6 +94,10 @@ class Site:
         status, body = self.ask(f"/v1/trees/debian/updates?epoch={epoch}&after={after}")
         return status, [parse_object(line, max_bytes=1 << 30) for line in body.splitlines()] if status == 200 else []
 
+    def wait_for_updates(self, epoch: object, count: int) -> None:
+        """Return when there are so many: no answer stays stale."""
+        wait_until(lambda: len(self.updates(epoch)[1]) == count, what=f"{count} updates")
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
@@ -121,7 +125,7 @@ def test_lists_are_cached_and_nothing_else_is(site: Site) -> None:
         assert counters[0] < counters[1]
         for serial in range(2, 6):
             assert site.publisher.announce() == serial
-            wait_until(lambda serial=serial: len(site.updates(epoch)[1]) == serial, what="an answer that is not stale")  # type: ignore[misc]
+            site.wait_for_updates(epoch, serial)
     assert site.ask(listed) == (200, body)
     assert site.ask(STATE)[0] == site.updates(epoch)[0] == site.updates("1-00000000")[0] == site.ask(other)[0] == 502
 

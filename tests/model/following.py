@@ -16,6 +16,7 @@ from pushmirror.subscriber.relay.followed import FollowedRelay, FollowedRelays
 from pushmirror.subscriber.relay.hearing import RelayListener
 from pushmirror.subscriber.relay.owed import OwedNotes
 from pushmirror.subscriber.relay.services import Services
+from pushmirror.subscriber.relay.showing import Showing
 from pushmirror.subscriber.silence import SilenceWatch
 from pushmirror.subscriber.tracker import Tracker
 from tests.model.places import Place
@@ -63,14 +64,15 @@ class Following:
         self.relays = FollowedRelays(steady_ms)
         clients = {name: ModelRelayClient(reactor, name, key_of(name).public, send) for name in place.relays}
         origin = ModelClient(reactor, send, lambda at_ms: pulse.confirm(at_ms, steady_ms())) if place.origin else None
-        services = Services(origin, clients, self.relays.heard, ledger.head, self.relays.may_tell)
-        self.tracker = make_tracker(reactor, [TREE], ledger, services, clock_ms, steady_ms, changed)
+        self.services = Services(origin, clients, self.relays.heard, ledger.head, self.relays.may_tell)
+        self.tracker = make_tracker(reactor, [TREE], ledger, self.services, clock_ms, steady_ms, changed)
         ring = KeyRing(PUBLISHER, [KEY.public], ledger, clock_ms)
         self._listener = Listener(
             PUBLISHER, ring, PREFIX, ENVIRONMENT, frozenset([TREE]), ledger, self.tracker, pulse, steady_ms,
             lambda: 0.5,
         )  # fmt: skip
         self._owed = OwedNotes([TREE], ledger, clock_ms, changed)
+        self._showing = Showing([TREE], ledger, self.services, self.relays.heard, steady_ms)
         self._noted_ms = steady_ms()
         self._relay_listeners = [self._follow(name, client) for name, client in clients.items()]
 
@@ -89,6 +91,8 @@ class Following:
         origin_heard = self._place.origin and self._listener.state == "connected"
         self.tracker.take_relay_heads(heads, at_ms, leads=not origin_heard and self.relays.leads(relay))
         self._owed.take_heads(relay, heads)
+        if not origin_heard:
+            self._showing.look()
         if TREE in heads:
             self._changed(TREE)
 

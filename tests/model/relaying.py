@@ -12,13 +12,17 @@ from pushmirror.core.model import Head
 from pushmirror.http.answers import Answer, NoContent
 from pushmirror.http.questions import Question, Refusal
 from pushmirror.keys import PrivateKey
+from pushmirror.subscriber.key_ring import KeyRing
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.relay.answers import RelayAnswers
 from pushmirror.subscriber.relay.copies import Copies
 from pushmirror.subscriber.relay.forwarding import Forwarding
+from pushmirror.subscriber.relay.handing_on import HandingOn
 from pushmirror.subscriber.relay.herald import Herald
+from pushmirror.subscriber.relay.proofs import Origin, ShownProofs
+from pushmirror.subscriber.relay.services import Services
 from pushmirror.subscriber.relay.voice import Voice
-from tests.model.tier1 import HEARTBEAT_MS, Bus, Frames
+from tests.model.tier1 import HEARTBEAT_MS, KEY, Bus, Frames
 from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE
 
 
@@ -28,7 +32,10 @@ def key_of(relay: str) -> PrivateKey:
 
 
 class Relay:
-    """Hands on what the mirror `name` has applied; `spread` is handed every message that is put on its bus."""
+    """Hands on what the mirror `name` has applied; `spread` is handed every message that is put on its bus.
+
+    `services` are those that the mirror asks itself: what is shown to the relay goes there.
+    """
 
     def __init__(
         self,
@@ -37,6 +44,8 @@ class Relay:
         ledger: Ledger,
         make_copies: type[Copies],
         clock_ms: Callable[[], int],
+        steady_ms: Callable[[], int],
+        services: Services,
         spread: Callable[[Frames], None],
     ) -> None:
         self.copies = make_copies(ledger, ledger.kept, {TREE: PUBLISHER}, ())
@@ -45,9 +54,11 @@ class Relay:
             reactor, copies=self.copies, kept=ledger.kept, voice=voice, sender=Bus(spread), heartbeat_ms=HEARTBEAT_MS,
             clock_ms=clock_ms,
         )  # fmt: skip
-        self._answers = RelayAnswers(
-            self.copies, ledger.kept, voice, Forwarding(None, {}, self.copies.publishers, clock_ms), ledger
-        )
+        forwarding = Forwarding(None, {}, self.copies.publishers, clock_ms)
+        showing = HandingOn(services.show_header, "a header", clock_ms)
+        origin = Origin(PREFIX, ENVIRONMENT, KeyRing(PUBLISHER, [KEY.public], ledger, clock_ms), showing.hand_on)
+        proofs = ShownProofs(ledger, {PUBLISHER: origin}, self.copies.publishers, steady_ms)
+        self._answers = RelayAnswers(self.copies, ledger.kept, voice, forwarding, proofs, ledger)
         self._kept = ledger.kept
         self.wake = self._herald.wake
         self.start = self._herald.startService

@@ -38,17 +38,17 @@ class CredulousTracker(Tracker):
             heard = replace(heard, update=replace(heard.update, previous_digest=head.digest))
         return super().take_update(heard)
 
-    def take_heartbeat(self, heartbeat: Heartbeat) -> None:
+    def take_heartbeat(self, heartbeat: Heartbeat, testimony: bytes | None = None) -> None:
         head, told = self._heard.head(TREE), heartbeat.trees.get(TREE)
         if head is not None and told is not None and head.serial == told.serial:
             heartbeat = replace(heartbeat, trees={TREE: replace(told, digest=head.digest)})
-        super().take_heartbeat(heartbeat)
+        super().take_heartbeat(heartbeat, testimony)
 
 
 class DeafTracker(Tracker):
     """Never asks for what it has missed."""
 
-    def take_heartbeat(self, heartbeat: Heartbeat) -> None:
+    def take_heartbeat(self, heartbeat: Heartbeat, testimony: bytes | None = None) -> None:
         """Heartbeats are not heeded."""
 
 
@@ -110,6 +110,30 @@ class TrustingLedger(Ledger):
         return super().finish_puts(tree, serial, generation, set(deletions).difference(compared.deletions), **named)
 
 
+class UntestifyingCopies(Copies):
+    """Tells those below where it is, and has nothing by which the publisher could be held to that."""
+
+    def testimony(self, tree: str) -> bytes | None:
+        return None
+
+
+class HeedlessLedger(Ledger):
+    """Keeps no more than updates of what the publisher has signed."""
+
+    def start_over(self, *arguments: Any, **named: Any) -> None:
+        super().start_over(*arguments, **{**named, "testimony": None})
+
+    def keep_testimony(self, tree: str, testimony: bytes) -> None:
+        """It is not kept."""
+
+
+class DiscreetLedger(Ledger):
+    """Shows nobody what it heard."""
+
+    def header(self, tree: str) -> bytes | None:
+        return None
+
+
 BROKEN: list[tuple[Makers, Callable[[World], None]]] = [
     (Makers(tracker=CredulousTracker), stories.restored_from_a_copy),
     (Makers(tracker=DeafTracker), stories.lost_on_the_way),
@@ -123,6 +147,9 @@ BROKEN_TIERS: list[tuple[Makers, Callable[[World], None]]] = [
     (Makers(copies=TidyCopies), tier_stories.a_leaf_that_is_set_up_anew),
     (Makers(ledger=TrustingLedger), tier_stories.a_leaf_that_is_set_up_anew),
     (Makers(ledger=TrustingLedger), tier_stories.a_folder_compared_with_an_unclean_relay),
+    (Makers(ledger=HeedlessLedger), tier_stories.a_journal_that_went_back_before_any_update_was_heard),
+    (Makers(ledger=DiscreetLedger), tier_stories.a_journal_that_went_back_when_only_the_leaf_knew),
+    (Makers(copies=UntestifyingCopies), tier_stories.a_journal_that_went_back_when_only_the_leaf_knew_by_a_relay),
 ]
 
 

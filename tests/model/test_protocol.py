@@ -12,10 +12,10 @@ from tests.model.tiers import Tiers
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.timeout(3 * 3600)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("machine", "steps", "examples", "examples_in_full"),
-    [(Machine, 50, 100, 5_000), (Tiers, 40, 60, 5_000)],
+    [(Machine, 50, 100, 1_000), (Tiers, 40, 60, 1_000)],
     ids=["one tier", "tiers"],
 )
 def test_every_mirror_is_exact_in_the_end(

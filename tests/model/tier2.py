@@ -126,8 +126,9 @@ class Tier2:
         )  # fmt: skip
         # What a relay hands on is only read: that it is killed just then is as if it had been a moment later.
         self.relay = Relay(
-            self.reactor, self.name, bare, makers.copies, self._clock_ms, partial(self._around.spread, self.name)
-        )
+            self.reactor, self.name, bare, makers.copies, self._clock_ms, self._time, self.following.services,
+            partial(self._around.spread, self.name),
+        )  # fmt: skip
         bare.moved = self._note_progress
         self.unsettled_ms = self._time()
         self.running = True

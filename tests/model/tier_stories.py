@@ -109,12 +109,11 @@ def a_new_journal_while_a_comparison_is_owed(world: World) -> None:
     world.settle()
 
 
-def a_journal_that_went_back_without_a_proof(world: World) -> None:
-    """Nobody who asks the publisher was sent an update of it, so that its epoch stays.
+def tell_while_down(world: World) -> None:
+    """Let the journal begin anew and keep a copy of it; the next two updates are announced while nobody sends them.
 
-    Those below a relay go on when it has announced as much as they have heard.
+    So the mirrors begin at the second, and none of them was ever sent an update that it takes.
     """
-    watch = begun(world)
     world.note_trouble()
     world.tier1.reinstall(clock_off_ms=0)
     world.tier1.back_up()
@@ -122,10 +121,57 @@ def a_journal_that_went_back_without_a_proof(world: World) -> None:
     for value in (2, 3):
         tell(world, B, value=value)
     world.tier1.start()
+
+
+def is_renewed(world: World, epoch: str) -> bool:
+    """Tell whether all mirrors follow a younger epoch than that."""
+    return all((head := mirror.record().head) is not None and head.epoch != epoch for mirror in world.mirrors)
+
+
+def a_journal_that_went_back_before_any_update_was_heard(world: World) -> None:
+    """What the publisher said of itself when it was asked proves as much as an update: its epoch does not stay."""
+    watch = begun(world)
+    tell_while_down(world)
     work(world, watch)
     assert {mirror.record().announced for mirror in world.mirrors} == {2}
+    epoch = world.tier1.journal.epoch
     world.note_trouble()
     world.tier1.restore(world.tier1.copies[0])
+    work(world, watch)
+    assert is_renewed(world, epoch)
+    world.settle()
+
+
+def a_journal_that_went_back_when_only_the_leaf_knew(world: World) -> None:
+    """All relays have lost their ledgers: what was said is known to those alone who cannot ask the publisher."""
+    watch = begun(world)
+    world.tier1.back_up()
+    tell(world, A, value=2)
+    tell(world, B)
+    world.settle()
+    _lose_all_but_the_leaf(world, watch)
+
+
+def a_journal_that_went_back_when_only_the_leaf_knew_by_a_relay(world: World) -> None:
+    """The leaf has heard no update either: the relay that it began with gave it the publisher's own word."""
+    watch = begun(world)
+    tell_while_down(world)
+    world.settle()
+    _lose_all_but_the_leaf(world, watch)
+
+
+def _lose_all_but_the_leaf(world: World, watch: Watch) -> None:
+    epoch = world.tier1.journal.epoch
+    *relays, leaf = world.mirrors
+    for relay in relays:
+        relay.kill()
+        relay.restore(None)
+    world.note_trouble()
+    world.tier1.restore(world.tier1.copies[0])
+    for relay in relays:
+        relay.start()
+    work(world, watch, 3 * _AT_MOST_ROUNDS)
+    assert is_renewed(world, epoch), leaf.record().head
     world.settle()
 
 

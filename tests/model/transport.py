@@ -45,7 +45,8 @@ class Response:
         for line in self.lines:
             if not transport.disconnecting:
                 protocol.dataReceived(line)
-        protocol.connectionLost(Failure(ResponseDone() if self.complete else ConnectionLost()))  # type: ignore[no-untyped-call]
+        end: Any = Failure(ResponseDone() if self.complete else ConnectionLost())  # type: ignore[no-untyped-call]  # as below
+        protocol.connectionLost(end)
 
 
 @dataclass
@@ -82,13 +83,13 @@ class Exchange:
     def break_off(self, lines: int) -> None:
         """Let no more of the answer arrive than so many lines, if there is one yet."""
         if self.answer is None:
-            self._end(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]
+            self._end(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]  # Twisted has none there
         else:
             self._end(Response(self.answer.code, self.answer.lines[:lines], complete=False))
 
     def kill(self) -> None:
         """Let whoever asked be killed."""
-        self._end(Failure(Killed()))  # type: ignore[no-untyped-call]
+        self._end(Failure(Killed()))  # type: ignore[no-untyped-call]  # Twisted has none there
 
     def _end(self, result: Response | Failure) -> None:
         if self.ended.called:  # whoever asked has given up

@@ -181,7 +181,7 @@ class World:
             self.tier1.announce(Style())
         self._compare_what_was_refused()
         if not self._wait_until_exact(self.mirrors) and self.tier1.lost_announcements:
-            self._go_on_after_a_loss()
+            self._go_on_without_what_nobody_heard()
         faults = [fault for mirror in self.mirrors for fault in self.faults(mirror)]
         assert not faults + self.faults_seen, "; ".join(faults + self.faults_seen)
         self.tier1.lost_announcements = False
@@ -189,19 +189,17 @@ class World:
         for mirror in self.mirrors:
             mirror.budget_percent = BUDGET_PERCENT
 
-    def _go_on_after_a_loss(self) -> None:
-        """Let come what finds out about announcements that were made in a journal that is lost."""
-        # Those below a relay take a journal that went back for a relay that is behind, up to where they have been.
-        while any(self._is_ahead(mirror) for mirror in self.mirrors):
-            self.tier1.announce(Style())
-        # What nobody has heard of is found by the full sync at max_age, and below a relay by the one after that.
+    def _go_on_without_what_nobody_heard(self) -> None:
+        """Let those announcements be made up for that a journal has lost before any mirror heard of them.
+
+        Only content may be wrong by that, in what they were about. A full sync at max_age finds it, and below a relay
+        the one after that.
+        """
+        faults = [fault for mirror in self.mirrors for fault in self._serial_faults(mirror)]
+        assert not faults, "; ".join(faults)
         for _ in range(self._tiers):
             self.advance(_MAX_AGE_S)
             self._wait_until_exact(self.mirrors)
-
-    def _is_ahead(self, mirror: Tier2) -> bool:
-        head, told = mirror.record().head, self.tier1.journal.head(TREE)
-        return head is not None and head.epoch == told.epoch and head.serial > told.serial
 
     def _mend(self) -> None:
         if not self.tier1.running:
@@ -252,13 +250,17 @@ class World:
             mirror.ledger.approve(TREE)
             mirror.dispatcher.poke()
 
-    def faults(self, mirror: Tier2) -> Iterator[str]:
-        """Yield what keeps a mirror from being exact."""
+    def _serial_faults(self, mirror: Tier2) -> Iterator[str]:
+        """Yield what is wrong with what a mirror has heard and done, by its own word."""
         record, head = mirror.record(), self.tier1.journal.head(TREE)
         if record.head != head:
             yield f"{mirror.name} has heard {record.head}, announced is {head}"
         if not record.cleaned == record.applied == record.announced:
             yield f"{mirror.name} is not done: {describe(record)}"
+
+    def faults(self, mirror: Tier2) -> Iterator[str]:
+        """Yield what keeps a mirror from being exact."""
+        yield from self._serial_faults(mirror)
         here, there = mirror.disk.read(), self.tier1.tree
         if here != there:
             wrong = {

@@ -50,6 +50,18 @@ SUBSCRIBER: dict[str, Any] = {
         "debian": {"state": "queued", "announced": -1, "applied": -1, "cleaned": -1, "last_sync": None},
     },
 }
+RELAYED: dict[str, Any] = {
+    "role": "subscriber",
+    "trees": {
+        "fedora-updates-testing-archive": {
+            "source": f"rsync://{'mirror.' * 12}example.org/fedora/",
+            "sources": [
+                {"url": f"rsync://{'mirror.' * 12}example.org/fedora/", "state": "failing", "reason": "refused " * 20}
+            ],
+            "relay": {"serving": None, "cleaned": None, "reason": "2 of its paths cannot be read at its upstream " * 3},
+        }
+    },
+}
 PUBLISHER: dict[str, Any] = {
     "role": "publisher",
     "name": "mirror.example.org",
@@ -118,14 +130,22 @@ def test_a_publisher_without_nodes_says_so() -> None:
     assert "No node has reported yet." in render(show_status(PUBLISHER | {"nodes": {}}, NOW_S))
 
 
-@pytest.mark.parametrize("answer", [SUBSCRIBER, PUBLISHER])
+@pytest.mark.parametrize("answer", [SUBSCRIBER, PUBLISHER, RELAYED])
 def test_nothing_is_wider_than_the_terminal(answer: dict[str, Any]) -> None:
     """In eighty columns lines fold and stay whole."""
     assert max(map(len, render(show_status(answer, NOW_S)).splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
-    "answer", [{}, {"role": "publisher"}, {"role": "subscriber", "trees": None}, {"trees": {"t": {}}}]
+    "answer",
+    [
+        {},
+        {"role": "publisher"},
+        {"role": "subscriber", "trees": None},
+        {"trees": {"t": {}}},
+        {"trees": {"t": {"sources": [{}, None], "relay": {}}}},
+        {"upstreams": {"u": {"relays": {"r": {}, "s": None}}}},
+    ],
 )
 def test_missing_values_are_shown_as_missing(answer: dict[str, Any]) -> None:
     """A daemon of another version may tell less; the rest is shown."""
@@ -168,16 +188,62 @@ def test_a_running_job_has_a_bar_and_a_busy_upstream_a_remark() -> None:
     assert "its upstream is updating it" in text
 
 
-def test_a_tree_that_is_not_read_from_its_first_source_has_a_remark() -> None:
-    """Which one it is, and what is wrong with the first; nothing when the first is in use, or none yet."""
-    first = {"url": "rsync://a/m/", "state": "failing", "reason": "refused"}
-    second = {"url": "rsync://b/m/", "state": "ready", "reason": None}
-    tree: dict[str, Any] = {"state": "idle", "source": second["url"], "sources": [first, second]}
-    shown = " ".join(render(show_status({"role": "subscriber", "trees": {"debian": tree}}, NOW_S)).split())
-    assert "debian: reads from rsync://b/m/; rsync://a/m/ is failing: refused" in shown
-    for used in (None, first["url"]):
-        answer = {"role": "subscriber", "trees": {"debian": {**tree, "source": used}}}
-        assert "reads from" not in render(show_status(answer, NOW_S))
+SOURCES: dict[str, Any] = {
+    "state": "idle",
+    "source": "rsync://t2.example.com/debian/",
+    "sources": [
+        {"url": "rsync://[2001:db8::1]:8730/pub/linux/debian/", "state": "failing", "reason": "connection refused"},
+        {"url": "rsync://t2.example.com/debian/", "state": "ready", "reason": "its relay has serial 11 of 12"},
+        {"url": "rsync://mirror.example.org/debian/", "state": "ready", "reason": None},
+    ],
+}
+
+
+def subscriber(**trees: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "subscriber", "upstreams": {}, "trees": trees}
+
+
+def test_the_sources_of_a_tree_are_listed_with_the_one_in_use_and_what_is_wrong_with_others() -> None:
+    """In order of preference, each on a line in a hundred columns."""
+    text = render(show_status(subscriber(debian=SOURCES), NOW_S), 100)
+    below = text[text.index("Sources") :].splitlines()
+    assert [line.split() for line in below[3:6]] == [
+        ["debian", "rsync://[2001:db8::1]:8730/pub/linux/debian/", "failing:", "connection", "refused"],
+        ["rsync://t2.example.com/debian/", "ready,", "in", "use:", "its", "relay", "has", "serial", "11", "of", "12"],
+        ["rsync://mirror.example.org/debian/", "ready"],
+    ]
+    assert text.count("in use") == 1
+    assert "in use" not in render(show_status(subscriber(debian=SOURCES | {"source": None}), NOW_S), 100)
+
+
+def test_a_tree_with_one_source_is_listed_only_when_something_is_wrong_with_it() -> None:
+    """Otherwise the table would repeat the settings."""
+    ready, unknown = {"url": "rsync://a/m/", "state": "ready"}, {"url": "rsync://b/m/", "state": "unknown"}
+    one = {"state": "idle", "source": "rsync://a/m/", "sources": [ready]}
+    assert "Sources" not in render(show_status(subscriber(debian=one), NOW_S))
+    text = render(show_status(subscriber(debian=one, fedora={**one, "sources": [unknown]}), NOW_S))
+    assert "rsync://b/m/" in text and "rsync://a/m/" not in text
+
+
+def test_what_is_handed_on_and_what_is_not_has_a_table_of_its_own() -> None:
+    """Up to which serial, how clean, and why not; none for a node that is no relay."""
+    served = {"state": "idle", "relay": {"serving": 12, "cleaned": 11, "reason": None}}
+    filtered = {"state": "idle", "relay": {"serving": None, "cleaned": None, "reason": "include and exclude hide [a]"}}
+    private = {"state": "idle", "relay": None}
+    text = render(show_status(subscriber(debian=served, fedora=filtered, own=private), NOW_S), 100)
+    below = [line.split() for line in text[text.index("Handed on") :].splitlines()]
+    assert below[3:5] == [["debian", "12", "11"], ["fedora", "-", "-", "include", "and", "exclude", "hide", "[a]"]]
+    assert not any(line[:1] == ["own"] for line in below)
+    assert "Handed on" not in render(show_status(subscriber(own=private), NOW_S))
+
+
+def test_relays_that_are_listened_to_stand_below_their_upstream() -> None:
+    """Each with its own state: the upstream is heard as long as one of them is."""
+    relay = {"state": "silent", "last_heard_ms": 200_000, "dropped": {"signature": 1}}
+    upstream = {"state": "connected", "last_heard_ms": 500, "dropped": {}, "relays": {"r1.example.net": relay}}
+    text = render(show_status({"role": "subscriber", "upstreams": {"mirror.example.org": upstream}}, NOW_S))
+    assert ["mirror.example.org", "connected", "500", "ms", "ago", "0"] in rows(text)
+    assert ["relay", "r1.example.net", "silent", "3", "min", "20", "s", "ago", "1", "(signature", "1)"] in rows(text)
 
 
 def test_a_detector_that_fails_is_told() -> None:

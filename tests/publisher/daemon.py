@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import zmq
 
@@ -75,7 +76,7 @@ trees:
         assert done.returncode == 0, done.stderr
         return int(done.stdout)
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> dict[str, Any]:
         """Return what the daemon tells of itself."""
         return ask(self.control, {"command": "status"})
 

@@ -106,7 +106,7 @@ class Site:
         return running.result()
 
     def ask(self, address: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Reply:
-        return self.run(self._ask, address, method, body, headers)  # type: ignore[no-any-return]
+        return self.run(self._ask, address, method, body, headers)  # type: ignore[no-any-return]  # as it is given
 
     def _ask(self, address: str, method: str, body: bytes | None, headers: dict[str, str]) -> Reply:
         client = http.client.HTTPConnection(*self.address, timeout=15)

@@ -86,5 +86,4 @@ def serial_of(listener: Listener) -> int:
 
 
 def newest_sent(publisher: Publisher) -> int:
-    status: dict[str, dict[str, dict[str, int]]] = publisher.status()  # type: ignore[assignment]  # JSON
-    return status["trees"]["debian"]["sent"]
+    return int(publisher.status()["trees"]["debian"]["sent"])

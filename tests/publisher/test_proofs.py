@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pushmirror.core.messages import epoch_order
-from pushmirror.core.model import Head
+from pushmirror.core.messages import HEARTBEAT, STATE, epoch_order, format_heartbeat, format_state
+from pushmirror.core.model import Head, Heartbeat, TreeState
 from pushmirror.core.retention import Retention
-from pushmirror.core.wire import MAX_MESSAGE_BYTES, parse_object
+from pushmirror.core.wire import MAX_MESSAGE_BYTES, digest, open_envelope, parse_object
 from pushmirror.http.questions import Refusal
 from pushmirror.keys import PrivateKey, generate_key_file, load_private_key, seal
 from pushmirror.publisher.epoch_note import read_epoch_note
@@ -79,6 +79,38 @@ def test_a_header_that_the_journal_does_not_hold_gives_it_a_new_epoch(restored: 
     assert restored.journal.head("debian") == Head(restored.journal.epoch, 0, None)
     assert restored.journal.history().proofs == restored.renewed == 1
     assert read_epoch_note(restored.journal.path) == restored.journal.epoch
+
+
+def said_once(restored: Restored, serial: int) -> tuple[bytes, bytes]:
+    """Return what the publisher said when its journal was at `serial`: a state that was asked for, and a heartbeat."""
+    epoch = restored.journal.epoch
+    head = Head(epoch, serial, digest(open_envelope(restored.headers[serial]).signed))
+    state = TreeState(IDENTITY.name, "debian", head, 1, "nonce-of-mine")
+    heartbeat = Heartbeat(IDENTITY.name, 1, START_MS, 30_000, {"a": Head(epoch, 0, None), "debian": head})
+    told = (STATE, format_state(state)), (HEARTBEAT, format_heartbeat(heartbeat))
+    first, second = (
+        seal(IDENTITY.compose(kind, msg, at_ms=START_MS, counter=1), restored.key) for kind, msg in told
+    )  # fmt: skip
+    return first, second
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("serial", [6, 7, 8, 10])
+def test_what_the_publisher_said_of_itself_proves_as_much(restored: Restored, serial: int, number: int) -> None:
+    """Whoever began with a state or a heartbeat has heard no update, and can show that it was there."""
+    before = restored.journal.epoch
+    assert restored.show(said_once(restored, serial)[number]) is None
+    assert epoch_order(restored.journal.epoch) > epoch_order(before)
+    assert restored.journal.history().proofs == restored.renewed == 1
+
+
+@pytest.mark.parametrize("serial", [1, 5])
+def test_what_it_said_of_what_it_holds_changes_nothing(restored: Restored, serial: int) -> None:
+    """States and heartbeats may be replayed by anybody."""
+    before = restored.journal.epoch
+    for body in said_once(restored, serial):
+        assert restored.show(body) is None
+    assert (restored.journal.epoch, restored.renewed) == (before, 0)
 
 
 @pytest.mark.parametrize("serial", [1, 5])

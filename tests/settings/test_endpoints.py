@@ -15,6 +15,7 @@ def test_addresses_of_every_kind_are_taken(host: str) -> None:
     assert endpoints.check_listening_endpoint(f"tcp://{host}") == f"tcp://{host}"
     assert endpoints.check_remote_endpoint(f"tcp://{host}") == f"tcp://{host}"
     assert endpoints.check_listening_service(f"http://{host}") == f"http://{host}"
+    assert endpoints.check_listening_service(f"https://{host}/") == f"https://{host}"
     assert endpoints.check_remote_service(f"https://{host}") == f"https://{host}"
 
 
@@ -70,10 +71,11 @@ def test_bad_services_are_refused_with_advice(text: str, advice: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "advice"),
-    [("https://h:1", "proxy"), ("http://h", "host and a port"), ("http://h:1/x", "host and a port")],
-)
-def test_a_listening_service_is_plain_http_on_a_port(text: str, advice: str) -> None:
-    """The service listens on one host and port and speaks http."""
+    [("ftp://h:1", "begin with http://"), ("http://h", "host and a port"), ("https://h", "host and a port"),
+     ("http://h:1/x", "host and a port"), ("https://h:1/x", "host and a port")],
+)  # fmt: skip
+def test_a_listening_service_is_http_or_https_on_a_port(text: str, advice: str) -> None:
+    """The service listens on one host and port; a path is a proxy's affair."""
     with pytest.raises(ValueError, match=advice):
         endpoints.check_listening_service(text)
 

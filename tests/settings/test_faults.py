@@ -303,9 +303,9 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
     """Nobody changes settings after they were checked, not even the trees in them."""
     settings = load_subscriber(write_subscriber(tmp_path))
     with pytest.raises(ValidationError):
-        settings.name = "other"  # type: ignore[misc]
+        settings.name = "other"  # type: ignore[misc]  # that it is one is what is tested
     with pytest.raises(TypeError):
-        del settings.trees["debian"]  # type: ignore[attr-defined]
+        del settings.trees["debian"]  # type: ignore[attr-defined]  # that it is one is what is tested
     assert hash(settings.trees["debian"].delete_budget)
 
 

@@ -63,6 +63,25 @@ def test_what_is_wrong_with_the_files_is_told_at_their_keys(tmp_path: Path) -> N
         load_and_inspect_subscriber(subscriber)
 
 
+def test_a_relays_certificate_is_looked_at_in_the_same_way(tmp_path: Path) -> None:
+    """Its keys stand in its own group, and outside of every tree."""
+    make_surroundings(tmp_path)
+    certificate, key = Authority(tmp_path / "ca.crt").issue(tmp_path / "tls", "localhost")
+    files = f"  service_certificate: {certificate}\n  service_key: {key}\n"
+    relay = f"relay:\n  publish: tcp://*:9942\n  service: https://*:9943\n{files}"
+    path = write_subscriber(tmp_path, ("upstreams:\n", f"{relay}upstreams:\n"))
+    settings = load_and_inspect_subscriber(path).relay
+    assert settings is not None and (settings.service_certificate, settings.service_key) == (certificate, key)
+    key.chmod(0o644)
+    with pytest.raises(SettingsError, match=r"relay\.service_key: .*chmod 600"):
+        load_and_inspect_subscriber(path)
+    shutil.copy(certificate, tmp_path / "debian" / "service.crt")
+    text = path.read_text().replace(str(certificate), str(tmp_path / "debian" / "service.crt"))
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=r"relay\.service_certificate: lies inside the tree debian"):
+        load_and_inspect_subscriber(path)
+
+
 def test_limits_are_those_of_the_program_unless_set(tmp_path: Path) -> None:
     """What is set replaces one limit and leaves the others."""
     url = "service: http://127.0.0.1:9941\n"

@@ -56,6 +56,16 @@ FAULTS: list[tuple[str, list[Replacement], list[tuple[int, str, str]]]] = [
     ),
     ("a relay without a service", [IS_RELAY, ("  service: http://*:9941\n", "")], [(5, "relay.service", "is missing")]),
     (
+        "https without a certificate",
+        [IS_RELAY, ("  service: http://*:9941\n", "  service: https://*:9941\n  service_key: /etc/tls.key\n")],
+        [(7, "relay.service", "https:// needs service_certificate as well")],
+    ),
+    (
+        "a certificate without https",
+        [IS_RELAY, ("  service: http://*:9941\n", "  service: http://*:9941\n  service_certificate: /etc/tls.crt\n")],
+        [(8, "relay.service_certificate", "does nothing for a service with http://")],
+    ),
+    (
         "an unknown tree",
         [IS_RELAY, ("  service: http://*:9941\n", "  service: http://*:9941\n  trees: [debain]\n")],
         [(8, "relay.trees", "there is no tree debain: trees has debian, fedora")],

@@ -82,6 +82,7 @@ def test_a_sample_works_with_every_key_set(name: str, tmp_path: Path) -> None:
     authority.issue(etc, "localhost")
     # A certificate is for https alone.
     text = text.replace("service: http://127.0.0.1:9941", "service: https://127.0.0.1:9941")
+    text = text.replace("service: http://*:9941", "service: https://*:9941")
     (etc / name).write_text(text)
     assert isinstance(load_and_inspect_any(etc / name), SAMPLES[name])
 

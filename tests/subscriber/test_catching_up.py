@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.protocol import Factory, Protocol
 
-from pushmirror.core.model import ChangeList
+from pushmirror.core.model import ChangeList, Head
 from pushmirror.http.answers import Answer
-from pushmirror.http.questions import Question, UpdatesQuestion
+from pushmirror.http.questions import Question, StateQuestion, UpdatesQuestion
 from pushmirror.subscriber.catching_up import HOLD_AT_MOST_MS, HOLD_WITHOUT_PROGRESS_MS
 from pushmirror.subscriber.ledger import Ledger
 from tests.subscriber.following import Following
@@ -205,6 +205,59 @@ def test_list_jobs_do_not_wait_for_an_update_a_minute(begun: Following, upstream
     assert holds == [None]
 
 
+# --- what is heard while a question is under way
+
+
+def answer_late(upstream: Upstream, meanwhile: Callable[[], None]) -> None:
+    """Let the next state be told as it was before something else happens."""
+    todo = [meanwhile]
+
+    def lie(question: Question) -> Answer | None:
+        if not isinstance(question, StateQuestion) or not todo:
+            return None
+        told = upstream.service.honest.answer(question, b"")
+        todo.pop()()
+        assert isinstance(told, Answer)
+        return told
+
+    upstream.service.lie = lie
+
+
+def test_what_is_heard_while_the_state_is_asked_for_is_fetched_at_once(begun: Following, upstream: Upstream) -> None:
+    """The answer is older than that, and settles nothing of it; no heartbeat is waited for."""
+    answer_late(upstream, lambda: begun.hear(upstream.update_frames(upstream.announce(put("c"), put("d"))[-1])))
+    begun.tracker.ask_about_all()
+    begun.turn_until(lambda: begun.announced == 4)
+    assert begun.pending == [3, 4]
+    begun.turn_until_done()
+    assert [type(question) for question in upstream.service.asked].count(StateQuestion) == 1
+
+
+def test_a_doubt_that_comes_up_while_the_state_is_asked_for_is_asked_about_too(
+    begun: Following, upstream: Upstream
+) -> None:
+    """A heartbeat with another digest for the same serial: nothing has to be fetched, but it has to be settled."""
+    forked = Head(upstream.journal.epoch, 2, "f" * 64)
+    answer_late(upstream, lambda: begun.hear(upstream.heartbeat_frames({TREE: forked})))
+    begun.tracker.ask_about_all()
+    begun.turn_until_done()
+    assert [type(question) for question in upstream.service.asked].count(StateQuestion) == 2
+    assert begun.ledger.head(TREE) == upstream.head()
+
+
+def test_a_head_that_is_heard_late_does_not_take_the_place_of_a_newer_one(begun: Following, upstream: Upstream) -> None:
+    """The bus may change their order; a service that knows only the older one yet is asked again."""
+    rows = upstream.announce(put("c"), put("d"), put("e"))
+    first, second = (entry(row.envelope()) for row in rows[:2])
+    answers = [streamed(lambda: begun.hear(upstream.update_frames(rows[1])), first, second), streamed()]
+    upstream.service.lie = lambda question: (
+        answers.pop(0) if isinstance(question, UpdatesQuestion) and answers else None
+    )  # fmt: skip
+    begun.hear(upstream.update_frames(rows[2]))
+    begun.turn_until(lambda: begun.announced == 5, waiting=True)
+    assert begun.pending == [3, 4, 5]
+
+
 # --- servers that begin and do not end
 
 
@@ -212,20 +265,20 @@ class Dripping(Protocol):
     """Answers with `head` at once, and then with a byte a second."""
 
     def connectionMade(self) -> None:
-        self.factory.opened += 1  # type: ignore[union-attr]
+        self.factory.opened += 1  # type: ignore[union-attr]  # the test's own
 
     def dataReceived(self, data: bytes) -> None:
         site: Any = self.factory
-        self.transport.write(site.head)  # type: ignore[union-attr]
+        self.transport.write(site.head)  # type: ignore[union-attr]  # it is connected
         self._call = site.reactor.callLater(1, self._drip)
 
     def _drip(self) -> None:
         site: Any = self.factory
-        self.transport.write(b"x")  # type: ignore[union-attr]
+        self.transport.write(b"x")  # type: ignore[union-attr]  # it is connected
         self._call = site.reactor.callLater(1, self._drip)
 
     def connectionLost(self, reason: object = None) -> None:
-        self.factory.closed += 1  # type: ignore[union-attr]
+        self.factory.closed += 1  # type: ignore[union-attr]  # the test's own
         if hasattr(self, "_call") and self._call.active():
             self._call.cancel()
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from pushmirror.core.lists import list_digest
 from pushmirror.core.model import ChangeList, Event, Head, Update
 from pushmirror.core.paths import STAGING_NAME
+from pushmirror.core.profiles import Profile
 from pushmirror.settings.subscriber import SubscriberTree
 from pushmirror.subscriber.dispatcher import Dispatcher
 from pushmirror.subscriber.ledger import Ledger
@@ -68,9 +71,14 @@ class Fleet:
             self.parts[name] = make_parts(name, SubscriberTree.model_validate(tree), folder / "locks")
             self.ledger.open_tree(name, self.parts[name].identity)
             self.ledger.start_over(name, Head(EPOCH, 0, None), self.time(), self.time(), same_history=False)
-        runner = OpenRunner(reactor, str(script), folder / "runs-of-trees", os.environ)
-        self.dispatcher = Dispatcher(
-            reactor, self.parts, self.ledger, runner, max_jobs, self.time, lambda: 0.5,
+        self.max_jobs = max_jobs
+        self.dispatcher = self.new_dispatcher()
+
+    def new_dispatcher(self) -> Dispatcher:
+        """Return what runs the jobs of the `parts` as they are now."""
+        runner = OpenRunner(self.reactor, str(self.folder / "rsync"), self.folder / "runs-of-trees", os.environ)
+        return Dispatcher(
+            self.reactor, self.parts, self.ledger, runner, self.max_jobs, self.time, lambda: 0.5,
             lambda event, record, progress: self.events.append((event, record)), lambda tree: tree in self.awaiting,
             catching_up_until_ms=self.catching_up.get,
         )  # fmt: skip
@@ -170,6 +178,30 @@ def test_a_first_sync_is_done_by_itself_and_leaves_the_folder_clean(fleets: Any)
     assert [event for event, _ in fleet.events] == [Event.STARTED, Event.COMPLETED]
     fleet.run_until_idle(after_ms=60_000)
     assert len(fleet.outcomes("debian")) == 1
+
+
+class Noting(Profile):
+    """A profile that notes the threads in which it is asked."""
+
+    threads: ClassVar[list[int]] = []
+
+    def is_metadata(self, path: bytes) -> bool:
+        self.threads.append(threading.get_ident())
+        return super().is_metadata(path)
+
+
+def test_a_list_is_laid_out_beside_the_reactor(fleets: Any) -> None:
+    """With a million paths that takes seconds, in which heartbeats are heard and the other jobs go on."""
+    fleet = fleets("debian")
+    fleet.run_until_idle()
+    fleet.parts["debian"] = replace(fleet.parts["debian"], profile=Noting("plain"))
+    fleet.dispatcher = fleet.new_dispatcher()
+    fleet.do("debian", "echo '>f+++++++++ x'")
+    fleet.announce("debian", 1, put("x"))
+    Noting.threads.clear()
+    fleet.run_until_idle()
+    assert fleet.outcomes("debian") == [("whole", "done"), ("list", "done")]
+    assert Noting.threads and threading.get_ident() not in Noting.threads
 
 
 def test_no_more_jobs_run_at_a_time_than_allowed(fleets: Any) -> None:

@@ -112,7 +112,7 @@ class LedgerMachine(RuleBasedStateMachine):
         announce(self.ledger, serial, changes)
         self.model.announced = serial
         self.model.put_pending(serial, changes)
-        self.model.epoch = self.ledger.tree(TREE).head.epoch  # type: ignore[union-attr]
+        self.model.epoch = self.ledger.tree(TREE).head.epoch  # type: ignore[union-attr]  # there is one by now
 
     @rule(serial=st.integers(0, 9))
     def start_over(self, serial: int) -> None:

@@ -16,9 +16,10 @@ from pushmirror.subscriber.ledger_file import FORMAT
 from pushmirror.subscriber.ledger_recovery import open_or_replace
 from pushmirror.subscriber.records import NEVER
 from tests.subscriber.test_ledger import announce, begin_at, watermarks
-from tests.subscriber.upstream import IDENTITY, TREE, put
+from tests.subscriber.upstream import IDENTITY, START_MS, TREE, put
 
 FORMAT_1 = Path(__file__).with_name("ledger_format_1.sql")
+FORMAT_2 = Path(__file__).with_name("ledger_format_2.sql")
 
 
 def fill(path: Path, updates: int = 40) -> None:
@@ -117,7 +118,22 @@ def test_a_ledger_of_format_1_is_migrated_after_a_copy(tmp_path: Path, caplog: p
     again.close()
 
 
-def test_a_migrated_ledger_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
+def test_what_was_owed_in_a_ledger_of_format_2_is_still_owed(tmp_path: Path) -> None:
+    """It counts as not tried yet; nothing was lost or refused so far."""
+    path = tmp_path / "ledger.sqlite"
+    with sqlite3.connect(path) as database:
+        database.executescript(FORMAT_2.read_text())
+    ledger = Ledger(path)
+    assert watermarks(ledger) == (6, 5, 1)
+    assert [(row.path, row.in_the_way) for row in ledger.deletions(TREE)] == [(b"old", False)]
+    assert (ledger.header(TREE), ledger.tree(TREE).lost) == (b"{}", 0)
+    assert ledger.tree(TREE).recheck_whole_due == 3
+    assert ledger.note_cleaned(TREE, 3, START_MS, moved=True)
+    ledger.close()
+
+
+@pytest.mark.parametrize("before", [FORMAT_1, FORMAT_2], ids=["format-1", "format-2"])
+def test_a_migrated_ledger_has_the_tables_of_a_new_one(tmp_path: Path, before: Path) -> None:
     """Column for column, in whatever order they stand."""
 
     def columns(path: Path) -> dict[str, set[tuple[object, ...]]]:
@@ -127,7 +143,7 @@ def test_a_migrated_ledger_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
 
     old, new = tmp_path / "old", tmp_path / "new"
     with sqlite3.connect(old) as database:
-        database.executescript(FORMAT_1.read_text())
+        database.executescript(before.read_text())
     for path in (old, new):
         Ledger(path).close()
     assert columns(old) == columns(new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -137,6 +138,32 @@ def test_a_report_that_is_refused_does_not_hold_up_the_next(field: Field, upstre
         field.tell(files=number)
     spin(lambda: len(upstream.heard) == 2)
     assert [report.files for report in field.reports] == [0, 1, 2, 3]
+
+
+def test_a_service_that_is_asked_too_much_gets_the_report_when_it_wants_it(
+    reactor: Any, upstream: Upstream, ledger: Ledger, spin: Spin, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same one, before any other, and nobody is told of an error. Without a time it is refused like others."""
+    later = b"HTTP/1.1 429 Too Many Requests\r\n%sConnection: close\r\nContent-Length: 0\r\n\r\n"
+    taken = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+    raw = RawService(reactor, later % b"Retry-After: 1\r\n")
+    field = Field(reactor, upstream, ledger, raw.url)
+    begun_s = reactor.seconds()
+    with caplog.at_level(logging.INFO):
+        field.tell()
+        field.tell()
+        spin(lambda: raw.requests == 1)
+        raw.head = taken
+        spin(lambda: raw.requests == 3)
+    assert reactor.seconds() - begun_s >= 1
+    assert "not taken" not in caplog.text
+    raw.head = later % b""
+    with caplog.at_level(logging.INFO):
+        field.tell()
+        spin(lambda: "it answered 429" in caplog.text)
+    assert raw.requests == 4
+    stopped = raw.stop()
+    spin(lambda: stopped.called)
 
 
 def test_too_many_waiting_reports_drop_the_oldest(field: Field, spin: Spin) -> None:

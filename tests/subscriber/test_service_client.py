@@ -64,7 +64,7 @@ class Asking:
         return found[0]
 
     def state(self, tree: str = TREE) -> TreeState:
-        return self.result(self.client.state(tree))  # type: ignore[no-any-return]
+        return self.result(self.client.state(tree))  # type: ignore[no-any-return]  # what the question returns
 
     def updates(self, epoch: str, after: int) -> list[HeardUpdate]:
         taken: list[HeardUpdate] = []

@@ -330,6 +330,34 @@ def test_a_relay_that_is_never_clean_does_not_have_the_tree_walked_over_and_over
     fleet.close()
 
 
+def test_a_clean_relay_that_cannot_be_read_does_not_have_the_others_walked_over_and_over(
+    reactor: Any, spin: Spin, tmp_path: Path
+) -> None:
+    """Its heartbeats go on while its rsync daemon is down: what it alone could tell is asked ever more seldom."""
+    other = {"url": "rsync://d.example.org/debian/", "relay": "d"}
+    fleet = Fleet(reactor, spin, tmp_path, "debian", source=None, sources=[RELAY, other], max_age="30d")
+    head = Head(EPOCH, 5, f"{5:064x}")
+    heads = {"b": RelayHead(EPOCH, head, 1), "d": RelayHead(EPOCH, head, 5)}
+    follow(fleet, heads)
+    fleet.do("debian", "case \"$*\" in *d.example.org*) exit 10;; esac; echo '.f          file'")
+    fleet.ledger.start_over("debian", head, 0, fleet.time(), same_history=False)
+    fleet.run_until_idle()
+    owed = OwedNotes(["debian"], fleet.ledger, fleet.time, lambda tree: None)
+    for _ in range(12):
+        fleet.time.now_ms += 3600 * SECOND
+        for name, relay_head in heads.items():
+            owed.take_heads(name, {"debian": relay_head})
+        fleet.run_until_idle()
+    assert fleet.outcomes("debian") == [("whole", "done")] * 7
+    assert fleet.record("debian").cleaned == 1
+    fleet.behave("debian")
+    fleet.time.now_ms += 24 * 3600 * SECOND
+    owed.take_heads("d", {"debian": heads["d"]})
+    fleet.run_until_idle()
+    assert fleet.record("debian").cleaned == 5
+    fleet.close()
+
+
 def test_what_a_marked_mirror_still_has_is_surplus_all_the_same(reactor: Any, spin: Spin, tmp_path: Path) -> None:
     """A full sync from one that has yet to delete asks the origin what is surplus: a pending deletion is not
     forgotten, and what was brought in vain goes again."""

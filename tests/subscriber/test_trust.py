@@ -114,6 +114,19 @@ def test_a_heartbeat_tells_only_of_the_trees_of_its_key(
     assert (records(two), upstream.service.asked) == (before, [])
 
 
+def test_a_heartbeat_is_testimony_about_the_trees_of_its_key_alone(
+    two: Following, upstream: Upstream, tree_key: PrivateKey
+) -> None:
+    """Nobody could verify what is kept beside the head of another tree; and nothing better is given up for it."""
+    kept = two.ledger.header(TREE)
+    heads = {tree: Head(f"{START_MS + 5}-0123456789abcdef", 1, "1" * 64) for tree in (TREE, OTHER_TREE)}
+    told = beat(upstream, tree_key, heads, counter=10)
+    two.hear(told)
+    two.turn_until(lambda: two.ledger.head(OTHER_TREE) == heads[OTHER_TREE], waiting=True)
+    assert two.ledger.header(OTHER_TREE) == told[1]
+    assert two.ledger.header(TREE) == kept != told[1]
+
+
 def test_the_key_of_a_tree_neither_makes_a_sign_of_life_nor_hides_one(
     two: Following, upstream: Upstream, tree_key: PrivateKey
 ) -> None:

@@ -103,7 +103,8 @@ class Upstream:
         self._sender = bus.sender()
         self.journal = self.new_journal(epoch_ms)
         self.service = _Service(self._honest())
-        self._port: Any = reactor.listenTCP(0, ServiceFactory(reactor, self.service), interface="127.0.0.1")  # type: ignore[arg-type]
+        answers: Any = self.service  # it may lie, so that it promises less than honest answers do
+        self._port: Any = reactor.listenTCP(0, ServiceFactory(reactor, answers), interface="127.0.0.1")
         self.number: int = self._port.getHost().port
         self.url = f"http://127.0.0.1:{self.number}"
 
@@ -209,7 +210,7 @@ class RawService:
         self.head, self.repeat, self.hang = head, repeat, hang
         factory = Factory.forProtocol(_Raw)
         factory.noisy = False
-        factory.site = self  # type: ignore[attr-defined]
+        factory.site = self  # type: ignore[attr-defined]  # the tests' own
         self._port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.url = f"http://127.0.0.1:{self._port.getHost().port}"
 

@@ -51,6 +51,7 @@ PURE = {
     "fnmatch",
     "functools",
     "hashlib",
+    "hmac",
     "heapq",
     "ipaddress",
     "itertools",

@@ -13,7 +13,7 @@ from pushmirror.cli.demo.processes import run_command
 from pushmirror.cli.demo.rsyncd import Reading
 from pushmirror.logs import escape
 from pushmirror.monitor.quantities import format_bytes
-from pushmirror.monitor.status_tables import make_table
+from pushmirror.monitor.tables import make_table
 
 COMPARE = ("-rlptH", "--safe-links", "--chmod=ug-s", "--checksum", "--modify-window=-1", "-ni", "--delete")
 _SHOWN_DIFFERENCES = 20

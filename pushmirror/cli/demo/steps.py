@@ -18,7 +18,7 @@ from pushmirror.cli.demo.timeline import Listening, Timeline, show_timeline
 from pushmirror.cli.demo.tree import Change, change_tree, count_entries, join_paths, make_tree
 from pushmirror.cli.demo.world import PROOF, TREE, World
 from pushmirror.monitor.quantities import format_bytes, format_count, format_duration_ms
-from pushmirror.monitor.status_tables import make_table
+from pushmirror.monitor.tables import make_table
 
 _SYNC_S = 60.0
 _REPORTS_S = 10.0

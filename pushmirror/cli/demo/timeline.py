@@ -18,7 +18,7 @@ from pushmirror.monitor.feeds import from_settings
 from pushmirror.monitor.follow import Arrival, Follower
 from pushmirror.monitor.hearing import Trust
 from pushmirror.monitor.quantities import UNKNOWN, format_bytes
-from pushmirror.monitor.status_tables import make_table
+from pushmirror.monitor.tables import make_table
 
 _JOIN_S = 10.0
 

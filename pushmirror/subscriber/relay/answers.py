@@ -9,6 +9,7 @@ from pushmirror.core.model import RelayState
 from pushmirror.core.relay_messages import RELAY_STATE, format_relay_state
 from pushmirror.http.answers import ASK_AGAIN, FOR_EVER, JSON, LINES_OF_JSON, NEVER, Answer, NoContent
 from pushmirror.http.questions import (
+    HeaderQuestion,
     KeysQuestion,
     ListQuestion,
     Question,
@@ -21,6 +22,7 @@ from pushmirror.subscriber.ledger_trust import LedgerTrust
 from pushmirror.subscriber.relay.copies import Copies, Copy
 from pushmirror.subscriber.relay.forwarding import Forwarding
 from pushmirror.subscriber.relay.kept import KeptUpdates
+from pushmirror.subscriber.relay.proofs import ShownProofs
 from pushmirror.subscriber.relay.voice import Voice
 
 
@@ -32,16 +34,17 @@ class RelayAnswers:
     kept: KeptUpdates
     voice: Voice
     forwarding: Forwarding
+    proofs: ShownProofs
     ledger: LedgerTrust
 
     def answer(self, question: Question, body: bytes) -> Answer | NoContent | Refusal:
         """Return the answer to a question; `body` is what was sent with it."""
         if isinstance(question, ReportQuestion):
             return self.forwarding.take(body) or NoContent()
+        if isinstance(question, HeaderQuestion):
+            return self.proofs.take(body) or NoContent()
         if isinstance(question, KeysQuestion):
             return self._answer_keys(question)
-        if not isinstance(question, UpdatesQuestion | ListQuestion | StateQuestion):
-            return Refusal(404, "this is a relay: ask the publisher itself")
         if question.tree not in self.copies.publishers:
             return Refusal(404, "no such tree is relayed here")
         copy = self.copies.copy(question.tree)
@@ -90,6 +93,7 @@ class RelayAnswers:
             cleaned_digest=copy.cleaned_digest,
             oldest=copy.oldest,
             nonce=question.nonce,
+            testimony=self.copies.testimony(question.tree),
         )
         body = self.voice.seal(state.publisher, RELAY_STATE, format_relay_state(state))
         return Answer(JSON, NEVER, iter((body,)), len(body))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pushmirror.core.model import RelayState
 from pushmirror.core.relay_messages import RELAY_STATE, parse_relay_state
+from pushmirror.core.testimony import check_address, read_testimony
+from pushmirror.core.wire import open_envelope
 from pushmirror.errors import MalformedMessage
 from pushmirror.http.credentials import Credentials
 from pushmirror.http.trust import Trust
-from pushmirror.keys import PublicKey
+from pushmirror.keys import PublicKey, verify_envelope
 from pushmirror.subscriber.key_ring import KeysOf
 from pushmirror.subscriber.service_client import ServiceClient
 
@@ -62,4 +64,20 @@ class RelayClient(ServiceClient):
         ):  # fmt: skip
             raise MalformedMessage("the tree state answers another question")
         self.tell_clock(envelope.timestamp * 1000)
-        return state
+        return state if self._is_testimony(state) else replace(state, testimony=None)
+
+    def _is_testimony(self, state: RelayState) -> bool:
+        """Tell whether what the relay hands on is the publisher's own, about the epoch in which the relay is.
+
+        What is not counts for nothing: it may be signed with a key that is not used any more, or not for this tree.
+        """
+        if state.testimony is None:
+            return False
+        try:
+            envelope = open_envelope(state.testimony)
+            check_address(envelope, self._publisher, self._prefix, self._environment)
+            verify_envelope(envelope, self._keys_of(state.tree))
+            told = read_testimony(envelope).heads.get(state.tree)
+        except MalformedMessage:
+            return False
+        return told is not None and told.epoch == state.head.epoch

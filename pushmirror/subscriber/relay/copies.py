@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pushmirror.core.model import Head, RelayHead
 from pushmirror.core.relaying import Standing, refuse_relay
+from pushmirror.core.wire import MAX_INLINE_BYTES
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import TreeRecord
 from pushmirror.subscriber.relay.kept import KeptUpdates
@@ -71,6 +72,14 @@ class Copies:
             oldest=beginning + 1 if beginning < record.applied else 0,
         )
 
+    def testimony(self, tree: str) -> bytes | None:
+        """Return the newest message that is kept in which the publisher told where `tree` is. Raises StateError.
+
+        None when there is none that fits into another message.
+        """
+        found = self._ledger.header(tree)
+        return found if found is not None and len(found) <= MAX_INLINE_BYTES else None
+
     def _digest(self, tree: str, serial: int) -> str | None:
         try:
             return self._kept.digest(tree, serial)
@@ -88,8 +97,8 @@ class Copies:
             return None
         copy = self.copy(tree)
         if copy is None:
-            return {"serving": None, "reason": self.refusal(tree)}
-        return {"serving": copy.head.applied.serial, "reason": None}
+            return {"serving": None, "cleaned": None, "reason": self.refusal(tree)}
+        return {"serving": copy.head.applied.serial, "cleaned": copy.head.cleaned, "reason": None}
 
     def tell_changes(self) -> None:
         """Log once for each tree that it is handed on or not, and why, and again when that changes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from pushmirror.core.model import Head, RelayHead, RelayState, TreeState
 from pushmirror.core.relaying import adopt_state, choose_word
@@ -127,10 +127,25 @@ class Services:
         return self._origin is not None
 
     async def show_header(self, body: bytes) -> None:
-        """As `ServiceClient.show_header`: only the publisher itself can look at it."""
-        if self._origin is None:
-            raise ServiceError("only the publisher itself can look at a header, and its service is not known here")
-        await self._origin.show_header(body)
+        """As `ServiceClient.show_header`: to the publisher itself, otherwise to all relays, which hand it on.
+
+        Which of them is heard by the publisher nobody can know. Raises ServiceError when nobody takes it.
+        """
+        if await self._showed(filter(None, (self._origin,)), body):
+            return
+        if not await self._showed(self._relays.values(), body):
+            raise ServiceError("neither the publisher nor a relay takes it")
+
+    @staticmethod
+    async def _showed(clients: Iterable[ServiceClient], body: bytes) -> bool:
+        taken = False
+        for client in clients:
+            try:
+                await client.show_header(body)
+                taken = True
+            except ServiceError as error:
+                log.info("a header that was shown was not taken: %s", error)
+        return taken
 
     async def report(self, body: bytes) -> None:
         """Hand in a signed report, to the publisher or to a relay that hands it on. Raises ServiceError."""

@@ -28,10 +28,10 @@ def look(root: Path) -> Snapshot:
             full = os.path.join(folder, name)
             status = os.lstat(full)
             path = TreePath(os.path.relpath(full, os.fsencode(root)))
-            shown = (status.st_mode, status.st_mtime_ns)
+            shown: tuple[object, ...] = (status.st_mode, status.st_mtime_ns)
             if not stat.S_ISDIR(status.st_mode):
                 target = os.readlink(full) if stat.S_ISLNK(status.st_mode) else b""
-                shown += (status.st_ino, status.st_size, target)  # type: ignore[assignment]
+                shown += (status.st_ino, status.st_size, target)
             found[path] = shown
     return found
 

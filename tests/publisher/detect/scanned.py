@@ -10,6 +10,7 @@ from typing import Any
 
 from pushmirror.core.lists import parse_changes
 from pushmirror.core.model import ChangeList
+from pushmirror.core.paths import TreePath
 from pushmirror.core.scanning import Scope
 from pushmirror.core.wire import parse_object
 from pushmirror.publisher.detect.announcing import Place, ScanResult, scan_and_announce
@@ -126,6 +127,6 @@ def during(name: bytes, action: Callable[[], None]) -> Callable[[bytes], None]:
     return hook
 
 
-def names(*texts: str) -> tuple[bytes, ...]:
+def names(*texts: str) -> tuple[TreePath, ...]:
     """Return names as they stand in a list."""
-    return tuple(sorted(os.fsencode(text) for text in texts))
+    return tuple(sorted(TreePath(os.fsencode(text)) for text in texts))

@@ -43,7 +43,7 @@ def check_pairs(root: Path, linked: object, put: set[bytes], there: set[bytes]) 
     """Each put name of an inode that has a name which is not put is paired with one such name; no other is."""
     inode = {path: os.lstat(os.path.join(os.fsencode(root), path)).st_ino for path in there}
     settled = {inode[path] for path in there - put}
-    pairs = dict(linked)  # type: ignore[call-overload]
+    pairs = dict(linked)  # type: ignore[call-overload]  # pairs of names
     assert set(pairs) == {path for path in put if inode[path] in settled}
     assert all(inode[path] == inode[other] and other not in put for path, other in pairs.items())
 

@@ -45,7 +45,7 @@ def test_a_scan_reads_only_what_changed(scanned: ScannedTree) -> None:
     scanned.write("pool/b/three.deb", b"changed")
     result = scanned.scan()
     assert (result.directories_read, result.changed, result.deleted, result.bytes) == (1, 1, 0, 7)
-    assert scanned.announced(2) == ChangeList(changed=names("pool/b/three.deb"))  # type: ignore[arg-type]
+    assert scanned.announced(2) == ChangeList(changed=names("pool/b/three.deb"))
 
 
 def test_new_changed_and_deleted_names_are_found(scanned: ScannedTree) -> None:
@@ -484,7 +484,7 @@ def test_an_unreadable_directory_is_reported_and_not_deleted(mode: int) -> None:
         result = tree.scan(THOROUGH)
         tree.path("pool/a").chmod(0o755)
         assert [problem for problem in result.problems if "pool/a" in problem and "right to read" in problem]
-        assert tree.announced(2) == ChangeList(changed=names("pool/b/new"))  # type: ignore[arg-type]
+        assert tree.announced(2) == ChangeList(changed=names("pool/b/new"))
         assert tree.find() == ChangeList()
 
 

@@ -11,15 +11,17 @@ from pushmirror.core.model import Head
 from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import digest, open_envelope
 from pushmirror.http.serving import ServiceFactory
-from pushmirror.keys import PrivateKey, load_private_key
+from pushmirror.keys import PrivateKey, PublicKey, load_private_key
 from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.journal_rows import UpdateRow
+from pushmirror.subscriber.key_ring import KeyRing
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.records import HeardUpdate
 from pushmirror.subscriber.relay.answers import RelayAnswers
 from pushmirror.subscriber.relay.copies import Copies
 from pushmirror.subscriber.relay.forwarding import Destination, Forwarding
 from pushmirror.subscriber.relay.herald import Herald
+from pushmirror.subscriber.relay.proofs import Origin, ShownProofs
 from pushmirror.subscriber.relay.voice import Voice
 from tests.subscriber.upstream import ENVIRONMENT, IDENTITY, PREFIX, PUBLISHER, START_MS, TREE, Time, Upstream, make_key
 
@@ -39,7 +41,8 @@ def heard(upstream: Upstream, row: UpdateRow) -> HeardUpdate:
 class RelayNode:
     """A node that keeps the updates of a tree; made again in the same folder it goes on as after a kill.
 
-    `handed_on` are reports that it passed up, `sent` is what its bus carried.
+    `handed_on` are reports that it passed up, `shown` what it was shown and passed up if it is signed with one of the
+    `origin_keys`, or of the `tree_keys` of what it tells about; `sent` is what its bus carried.
     """
 
     def __init__(self, folder: Path, *, now_ms: int = START_MS) -> None:
@@ -54,6 +57,9 @@ class RelayNode:
         self.copies = Copies(self.ledger, self.ledger.kept, {TREE: PUBLISHER}, ())
         self.voice = Voice(RELAY, self.key, {PUBLISHER: (PREFIX, ENVIRONMENT)}, self.time)
         self.handed_on: list[bytes] = []
+        self.shown: list[bytes] = []
+        self.origin_keys: list[PublicKey] = []
+        self.tree_keys: dict[str, list[PublicKey]] = {}
         self.sent: list[tuple[bytes, bytes]] = []
         self._bus = MemoryBus(immediate=True)
         self._bus.receiver([b""], lambda name, body: self.sent.append((name, body))).start()
@@ -63,7 +69,10 @@ class RelayNode:
         known = None if nodes is None else AuthorizedNodes(nodes)
         destinations = {PUBLISHER: Destination(PREFIX, ENVIRONMENT, self.handed_on.append)}
         forwarding = Forwarding(known, destinations, self.copies.publishers, self.time)
-        return RelayAnswers(self.copies, self.ledger.kept, self.voice, forwarding, self.ledger)
+        ring = KeyRing(PUBLISHER, self.origin_keys, self.ledger, self.time, tree_keys=self.tree_keys)
+        origins = {PUBLISHER: Origin(PREFIX, ENVIRONMENT, ring, self.shown.append)}
+        proofs = ShownProofs(self.ledger, origins, self.copies.publishers, self.time)
+        return RelayAnswers(self.copies, self.ledger.kept, self.voice, forwarding, proofs, self.ledger)
 
     def herald(self, clock: Any) -> Herald:
         """Return what speaks on its bus."""

@@ -11,16 +11,20 @@ import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
+from pushmirror.core.messages import UPDATED, parse_heartbeat
 from pushmirror.core.model import Head, RelayHead
+from pushmirror.core.testimony import vouches
+from pushmirror.core.wire import open_envelope
 from pushmirror.errors import ServiceError
 from pushmirror.http.questions import Refusal, UpdatesQuestion
+from pushmirror.keys import PublicKey
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.relay.client import RelayAddress, RelayClient
 from pushmirror.subscriber.relay.services import Services
 from pushmirror.subscriber.service_client import ServiceClient
 from pushmirror.subscriber.tracker import Tracker
 from tests.subscriber.relay.node import RELAY, RelayNode
-from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE, Upstream, put
+from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE, Upstream, paths, put
 from tests.support.reactor import Spin
 
 SECOND = "r2.example.net"
@@ -36,6 +40,8 @@ class Below:
         self.clock: Any = Clock()
         self.changed: list[str] = []
         self.heads: dict[str, RelayHead] = {}
+        self.keys_of_trees: dict[str, list[PublicKey]] = {}
+        """Those that have keys of their own."""
         self.said: dict[str, str] = {}
         """The epoch that each relay told last, also of those that are silent now."""
         self._clients: dict[str, RelayClient] = {}
@@ -45,20 +51,22 @@ class Below:
 
     def follow(self, *nodes: tuple[str, RelayNode], origin: bool = False) -> None:
         """Follow relays by their names, and the origin perhaps."""
-        keys = [self._upstream.key.public]
         for name, node in nodes:
             port, url = node.serve(self._reactor, node.answers())
             self._ports[name] = port
             node.voice.relay = name
             address = RelayAddress(name, url, (node.key.public,))
-            self._clients[name] = RelayClient(self._reactor, address, PUBLISHER, lambda tree: keys, PREFIX, ENVIRONMENT)
-        client = ServiceClient(self._reactor, self._upstream.url, PUBLISHER, lambda tree: keys, PREFIX, ENVIRONMENT)
+            self._clients[name] = RelayClient(self._reactor, address, PUBLISHER, self._keys_of, PREFIX, ENVIRONMENT)
+        client = ServiceClient(self._reactor, self._upstream.url, PUBLISHER, self._keys_of, PREFIX, ENVIRONMENT)
         self.services = Services(
             client if origin else None, self._clients, lambda _: self.heads, self.ledger.head, self._may_tell
         )  # fmt: skip
         now_ms = self._upstream.time
         self.tracker = Tracker(self.clock, [TREE], self.ledger, self.services, now_ms, now_ms, self.changed.append)
         self.ledger.keep_updates(TREE, True, 0)
+
+    def _keys_of(self, tree: str) -> list[PublicKey]:
+        return self.keys_of_trees.get(tree, [self._upstream.key.public])
 
     def _may_tell(self, tree: str, epoch: str, besides: str) -> bool:
         return any(said == epoch for name, said in self.said.items() if name != besides)
@@ -70,6 +78,11 @@ class Below:
         self.heads[name] = copy.head
         self.said[name] = copy.head.epoch
         self.tracker.take_relay_heads({TREE: copy.head}, 0, leads=leads)
+
+    def hear_origin(self) -> None:
+        """Hear a heartbeat of the origin."""
+        frames = self._upstream.heartbeat_frames()
+        self.tracker.take_heartbeat(parse_heartbeat(open_envelope(frames[1]).msg), frames[1])
 
     def silence(self, name: str) -> None:
         """Have the service of a relay answer no more."""
@@ -143,7 +156,7 @@ def bring(node: RelayNode, upstream: Upstream, *, upto: int, cleaned: int | None
         node.hear(upstream, *upstream.journal.updates_after(TREE, 0, upto))
     if cleaned is not None:
         node.apply(cleaned)
-    node.apply(upto, deletions=() if cleaned is None else (b"gone",))  # type: ignore[arg-type]
+    node.apply(upto, deletions=() if cleaned is None else paths("gone"))
 
 
 def test_a_new_mirror_begins_where_its_relay_is_clean_and_hears_of_the_rest(
@@ -227,14 +240,81 @@ def test_a_mirror_waits_for_a_relay_that_is_behind_rather_than_do_a_full_sync(
     below.turn()
     below.apply()
     upstream.announce(put("b"), put("c"))
-    ahead = RelayHead(upstream.journal.epoch, upstream.head(), 3)
-    below.tracker.take_relay_heads({TREE: ahead}, 0, leads=True)
+    below.hear_origin()
     below.turn_until_done(waiting=True)
     assert (below.announced, below.pending) == (1, [])
     below.heads.clear()
-    below.tracker.take_relay_heads({TREE: ahead}, 0, leads=True)
+    below.hear_origin()
     below.turn_until(lambda: below.announced == 3, waiting=True)
     assert below.pending == [-3]
+    assert vouches(below.ledger.header(TREE) or b"", TREE, upstream.head())
+
+
+def test_nobody_starts_over_at_what_a_relay_says_by_the_way(below: Below, node: RelayNode, upstream: Upstream) -> None:
+    """Its service does not answer, and nothing that the publisher has signed tells of the serial: the mirror waits."""
+    upstream.announce(put("a"))
+    bring(node, upstream, upto=1)
+    below.follow((RELAY, node))
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 1)
+    below.turn()
+    below.apply()
+    upstream.announce(put("b"))
+    ahead = RelayHead(upstream.journal.epoch, upstream.head(), 2)
+    below.silence(RELAY)
+    below.heads[RELAY] = ahead
+    below.tracker.take_relay_heads({TREE: ahead}, 0, leads=True)
+    below.turn_until_done(waiting=True)
+    assert (below.announced, below.pending) == (1, [])
+
+
+def test_who_begins_by_the_word_of_a_relay_has_that_of_the_publisher_as_well(
+    below: Below, node: RelayNode, upstream: Upstream
+) -> None:
+    """The relay hands on the newest message by which the publisher can be held to what it said."""
+    rows = upstream.announce(put("a"), put("b"))
+    bring(node, upstream, upto=2)
+    node.hear(upstream, *upstream.announce(put("c")))
+    node.ledger.kept.shorten(TREE, 2, oldest_ms=10**18, max_bytes=10**9)
+    below.follow((RELAY, node))
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == rows[-1].serial)
+    assert below.ledger.header(TREE) == node.ledger.header(TREE) is not None
+
+
+def test_what_a_relay_says_that_the_publisher_signed_is_verified(
+    below: Below, node: RelayNode, upstream: Upstream
+) -> None:
+    """What is signed by anybody else is not kept; the relay's own word counts all the same."""
+    (row,) = upstream.announce(put("a"))
+    bring(node, upstream, upto=1)
+    node.ledger.keep_testimony(TREE, upstream.sealed(UPDATED, upstream.message(row), upstream.node_key)[1])
+    node.ledger.kept.shorten(TREE, 1, oldest_ms=10**18, max_bytes=10**9)
+    below.follow((RELAY, node))
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 1)
+    assert below.ledger.header(TREE) is None
+    node.ledger.keep_testimony(TREE, row.envelope())
+    below.tracker.ask_about_all()
+    below.turn_until(lambda: below.ledger.header(TREE) == row.envelope())
+
+
+def test_the_publishers_word_is_verified_with_the_keys_of_its_tree(
+    below: Below, node: RelayNode, upstream: Upstream
+) -> None:
+    """The key of the publisher is of no use for a tree that has one of its own."""
+    (row,) = upstream.announce(put("a"))
+    bring(node, upstream, upto=1)
+    node.ledger.kept.shorten(TREE, 1, oldest_ms=10**18, max_bytes=10**9)
+    below.keys_of_trees[TREE] = [upstream.node_key.public]
+    below.follow((RELAY, node))
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 1)
+    assert below.ledger.header(TREE) is None
+    own = upstream.sealed(UPDATED, upstream.message(row), upstream.node_key)[1]
+    node.ledger.keep_testimony(TREE, own)
+    below.tracker.ask_about_all()
+    below.turn_until(lambda: below.ledger.header(TREE) == own)
 
 
 def test_a_younger_epoch_is_believed_of_a_relay_and_an_older_one_only_when_nobody_told_the_younger_last(
@@ -292,6 +372,29 @@ def test_another_digest_for_the_same_serial_is_believed_of_the_relay_that_goes_b
     below.hear(RELAY, node)
     below.turn_until(lambda: below.ledger.head(TREE) == fork)
     assert below.pending == [-1]
+
+
+def test_a_fork_at_the_origin_outweighs_a_relay_that_has_nothing_newer(
+    below: Below, node: RelayNode, upstream: Upstream
+) -> None:
+    """Its journal went back and goes on otherwise; a relay that has not heard of that still tells the old history."""
+    upstream.announce(put("a"))
+    backup = upstream.backup()
+    upstream.announce(put("b"))
+    bring(node, upstream, upto=2)
+    below.follow((RELAY, node), origin=True)
+    below.tracker.ask_about_all()
+    below.turn_until(lambda: below.announced == 2)
+    below.turn()
+    below.apply()
+    heard = below.ledger.head(TREE)
+    upstream.restore(backup)
+    upstream.announce(put("c"), put("d"))
+    assert heard is not None and heard.epoch == upstream.journal.epoch
+    below.tracker.ask_about_all()
+    below.turn_until(lambda: below.ledger.head(TREE) != heard)
+    assert below.ledger.head(TREE) == upstream.head()
+    assert upstream.head().epoch != heard.epoch, "the publisher was shown what it had said"
 
 
 def test_a_report_finds_nobody_where_the_relays_take_none(

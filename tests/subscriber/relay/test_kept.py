@@ -11,6 +11,7 @@ from pushmirror.core.model import ChangeList, Head
 from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import canonical
 from pushmirror.errors import StateError
+from pushmirror.subscriber.records import NEVER
 from pushmirror.subscriber.relay.copies import Copies
 from tests.subscriber.relay.node import RelayNode
 from tests.subscriber.upstream import PUBLISHER, TREE, Upstream, paths, put
@@ -101,9 +102,11 @@ def test_a_tree_with_incomplete_paths_or_filters_is_not_handed_on(
     begun(node, upstream)
     node.apply(0, incomplete=paths("secret"))
     assert node.applied is None
-    assert node.copies.show(TREE) == {"serving": None, "reason": node.copies.refusal(TREE)}
-    node.apply(0)
-    assert node.copies.show(TREE) == {"serving": 0, "reason": None}
+    assert node.copies.show(TREE) == {"serving": None, "cleaned": None, "reason": node.copies.refusal(TREE)}
+    node.apply(0, deletions=paths("gone"))
+    assert node.copies.show(TREE) == {"serving": 0, "cleaned": NEVER, "reason": None}
+    node.ledger.finish_deletions(TREE, paths("gone"), (), node.time())
+    assert node.copies.show(TREE) == {"serving": 0, "cleaned": 0, "reason": None}
     filtered = Copies(node.ledger, node.ledger.kept, {TREE: PUBLISHER}, [TREE])
     assert filtered.copy(TREE) is None
     assert Copies(node.ledger, node.ledger.kept, {}, ()).show(TREE) is None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pushmirror.core.model import ChangeList, Head, RelayHead
-from pushmirror.core.relaying import Comparison, Recheck
-from pushmirror.subscriber.ledger_owed import RECHECK_RETRY_MS
+from pushmirror.core.relaying import LONGEST_RECHECK_DELAY_MS, RECHECK_RETRY_MS, Comparison, Recheck
 from pushmirror.subscriber.relay.owed import OwedNotes
 from tests.subscriber.relay.node import RELAY, RelayNode
 from tests.subscriber.upstream import TREE, Upstream, paths, put
@@ -66,6 +65,22 @@ def test_a_job_that_read_elsewhere_leaves_the_recheck_for_later(applied: RelayNo
     applied.time.now_ms += RECHECK_RETRY_MS + GRACE_MS
     assert note(applied, 3)
     assert cleaned(applied) == 1
+
+
+def test_what_is_compared_in_vain_again_and_again_is_so_ever_more_seldom(applied: RelayNode) -> None:
+    """After 10 minutes, 20, 40 and so on, up to a day; each pause begins when deletions of the last job are due."""
+    owe(applied, Recheck(None, 2, 3))
+    minutes = []
+    for _ in range(10):
+        begun_ms = applied.time.now_ms
+        while not note(applied, 3):
+            applied.time.now_ms += 60_000
+        minutes.append((applied.time.now_ms - begun_ms) // 60_000)
+        owe(applied, Recheck(None, 2, 3))
+    assert minutes == [0, 11, 21, 41, 81, 161, 321, 641, 1281, LONGEST_RECHECK_DELAY_MS // 60_000 + 1]
+    applied.apply(3, compared=Comparison(None, None), full_sync_ms=1)
+    owe(applied, Recheck(None, 2, 3))
+    assert note(applied, 3)
 
 
 @pytest.mark.parametrize(
