@@ -80,7 +80,8 @@ def test_the_next_source_is_used_while_the_preferred_one_refuses_and_the_preferr
         assert "b" in payload_sent(second)
         state, reason = states(subscriber)[world.source]
         assert state == "failing" and "refused" in (reason or "")
-        assert "reads from" in " ".join(subscriber.command("status").split())
+        shown = " ".join(subscriber.command("status").split())
+        assert "refused (111)" in shown and f"{second.url(TREE)} ready, in use" in shown
         world.rsyncd.start()
         wait_until(lambda: states(subscriber)[world.source][0] == "ready", deadline_seconds=15, what="the rest ends")
         tree = subscriber.wait_exact(put(world, "c", "when it is back"))
