@@ -18,6 +18,8 @@ _WALK = re.compile(r"subscriber\.runs: tree \S+: whole, all")
 _APPLIED = re.compile(r"subscriber\.\w+: tree \S+: applied serial")
 
 EXPLAINED: tuple[tuple[str, str], ...] = (
+    (r"its word is handed on upwards", "a relay's ledger was restored: those below have heard more than it"),
+    (r"no relay is as far as what was heard", "a relay's ledger was restored: those below have heard more than it"),
     (r"announced paths are missing upstream", "the tree went on: a later update deletes what an earlier one brought"),
     (r"no source will do|sources: .* the connection failed", "a stopped rsync daemon, a relay that is behind"),
     (r"the connection failed \(rsync", "a stopped rsync daemon"),

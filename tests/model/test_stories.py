@@ -10,6 +10,8 @@ from tests.model import stories, tier_stories
 from tests.model.places import TIERS, Places
 from tests.model.world import World
 
+pytestmark = pytest.mark.slow
+
 STORIES = [
     stories.several_at_once,
     stories.lost_on_the_way,

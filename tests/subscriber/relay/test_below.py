@@ -27,6 +27,8 @@ from tests.subscriber.relay.node import RELAY, RelayNode
 from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE, Upstream, paths, put
 from tests.support.reactor import Spin
 
+pytestmark = pytest.mark.slow
+
 SECOND = "r2.example.net"
 
 
