@@ -8,9 +8,12 @@ from collections.abc import Awaitable, Callable
 from pushmirror.core.budget import judge_deletions
 from pushmirror.core.model import Stage, StageKind
 from pushmirror.core.paths import TreePath, topmost
+from pushmirror.core.relaying import Deleting, judge_deletion
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import TreeParts
+from pushmirror.subscriber.records import Deletion
 from pushmirror.subscriber.runs import Runs
+from pushmirror.subscriber.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -43,24 +46,36 @@ class Deletions:
             log.warning("tree %s: deletions are held: %s; look at them, then %s", self._tree, held, advice)
         return held
 
-    async def delete_due(self, leave_clean: Callable[[], Awaitable[None]]) -> None:
-        """Delete what is due and not held. `leave_clean` is awaited before the ledger says so."""
+    async def delete_due(self, leave_clean: Callable[[], Awaitable[None]], turns: Turns) -> None:
+        """Delete what is due and not held. `leave_clean` is awaited before the ledger says so.
+
+        What the source in use had not deleted altogether stays pending, also when it is gone here.
+        """
         due = self._due()
         if not due:
             return
-        concerned = await self._runs.in_thread(self._mirror.concerned, topmost(due))
+        paths = [deletion.path for deletion in due]
+        concerned = await self._runs.in_thread(self._mirror.concerned, topmost(paths))
         if concerned:
             await self._delete_at(concerned)
             await leave_clean()
-        kept = await self._runs.in_thread(self._mirror.present, due)
-        gone = set(due).difference(kept)
-        self._ledger.finish_deletions(self._tree, gone, kept, self._clock_ms() + STILL_UPSTREAM_MS)
+        standing = set(await self._runs.in_thread(self._mirror.present, paths))
+        cleaned, now_ms = turns.cleaned_by_now, self._clock_ms()
+        became: dict[Deleting, list[TreePath]] = {each: [] for each in Deleting}
+        for deletion in due:
+            stands = deletion.path in standing
+            verdict = judge_deletion(deletion.serial, stands=stands, cleaned=turns.cleaned, cleaned_by_now=cleaned)
+            became[verdict].append(deletion.path)
+        self._ledger.finish_deletions(
+            self._tree, became[Deleting.DONE], became[Deleting.LATER], now_ms + STILL_UPSTREAM_MS
+        )
+        self._ledger.finish_deletions(self._tree, (), became[Deleting.AGAIN], now_ms)
 
-    def _due(self) -> list[TreePath]:
+    def _due(self) -> list[Deletion]:
         held = self._ledger.tree(self._tree).held
         now_ms = self._clock_ms()
         pending = self._ledger.deletions(self._tree)
-        return [d.path for d in pending if d.due_ms <= now_ms and (d.approved or held is None)]
+        return [deletion for deletion in pending if deletion.due_ms <= now_ms and (deletion.approved or held is None)]
 
     async def _delete_at(self, paths: tuple[TreePath, ...]) -> None:
         """Delete those of `paths` that are gone at the upstream; the folders above all of them get their times."""

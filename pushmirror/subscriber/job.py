@@ -328,7 +328,7 @@ class Job:
         if held is not None:
             self._tell(Event.HELD, replace(self.record, reason=held))
         if self._turns.may_delete:
-            await deletions.delete_due(self._leave_clean)
+            await deletions.delete_due(self._leave_clean, self._turns)
 
 
 def _lay_out(changes: ChangeList, profile: Profile) -> tuple[ListPlan, frozenset[TreePath], frozenset[TreePath]]:
