@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from pushmirror.core.model import ChangeList, Head, RelayState, TreeState
 from pushmirror.core.paths import TreePath, topmost
@@ -140,6 +141,26 @@ def choose_beginning(state: RelayState) -> Head:
     if head.cleaned >= 0 and reached and known:
         return Head(head.epoch, head.cleaned, state.cleaned_digest)
     return head.applied
+
+
+class Deleting(Enum):
+    """What becomes of a deletion that was tried."""
+
+    DONE = "done"
+    LATER = "it is tried again when the source is clean, or in a while"
+    AGAIN = "the source has become clean meanwhile: it is tried again at once"
+
+
+def judge_deletion(serial: int, *, stands: bool, cleaned: int | None, cleaned_by_now: int | None) -> Deleting:
+    """Return what becomes of a deletion that an update `serial` told, after it was checked against a source and done.
+
+    The source was clean up to `cleaned`, and is up to `cleaned_by_now` (None: the origin, which always is); the path
+    still `stands` here when the source has it. At a source that is not clean up to `serial` the path may be gone a
+    moment before the directory above has its time again, which is copied: only a clean one tells the last word.
+    """
+    if cleaned is not None and cleaned < serial:
+        return Deleting.LATER if cleaned_by_now is not None and cleaned_by_now < serial else Deleting.AGAIN
+    return Deleting.LATER if stands else Deleting.DONE
 
 
 def judge_list(directories: Iterable[TreePath], serial: int, cleaned: int | None) -> Comparison:

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from pushmirror.core.budget import UPSTREAM_EMPTY, judge_deletions
 from pushmirror.core.model import ChangeList, Stage, StageKind
 from pushmirror.core.paths import TreePath, topmost
+from pushmirror.core.relaying import Deleting, judge_deletion
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import TreeParts
 from pushmirror.subscriber.records import Deletion
 from pushmirror.subscriber.runs import Runs
+from pushmirror.subscriber.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -75,20 +77,34 @@ class Deletions:
             await self._runs.run(Stage(StageKind.PROBE, names))
         return self._runs.saw_content
 
-    async def delete_due(self, leave_clean: Callable[[], Awaitable[None]]) -> None:
-        """Delete what is due and not held. `leave_clean` is awaited before the ledger says so."""
+    async def delete_due(self, leave_clean: Callable[[], Awaitable[None]], turns: Turns) -> None:
+        """Delete what is due and not held. `leave_clean` is awaited before the ledger says so.
+
+        What the source in use had not deleted altogether stays pending, also when it is gone here.
+        """
         due = self._due()
         self._put_again([deletion.path for deletion in due if deletion.in_the_way])
-        paths = [deletion.path for deletion in due if not deletion.in_the_way]
-        if not paths:
+        due = [deletion for deletion in due if not deletion.in_the_way]
+        if not due:
             return
-        concerned = await self._runs.in_thread(self._mirror.concerned, topmost(paths))
+        concerned = await self._runs.in_thread(self._mirror.concerned, topmost(deletion.path for deletion in due))
         if concerned:
             await self._delete_at(concerned, {deletion.path for deletion in due if deletion.approved})
             await leave_clean()
-        kept = await self._runs.in_thread(self._mirror.present, paths)
-        gone = set(paths).difference(kept)
-        self._ledger.finish_deletions(self._tree, gone, kept, self._clock_ms() + STILL_UPSTREAM_MS)
+        standing = await self._runs.in_thread(self._mirror.present, [deletion.path for deletion in due])
+        self._finish(due, frozenset(standing), turns)
+
+    def _finish(self, due: Iterable[Deletion], standing: frozenset[TreePath], turns: Turns) -> None:
+        """Record what became of the deletions that were `due`, of which some are still `standing` here."""
+        cleaned, now_ms = turns.cleaned_by_now, self._clock_ms()
+        became: dict[Deleting, list[TreePath]] = {each: [] for each in Deleting}
+        for deletion in due:
+            stands = deletion.path in standing
+            verdict = judge_deletion(deletion.serial, stands=stands, cleaned=turns.cleaned, cleaned_by_now=cleaned)
+            became[verdict].append(deletion.path)
+        later_ms = now_ms + STILL_UPSTREAM_MS
+        self._ledger.finish_deletions(self._tree, became[Deleting.DONE], became[Deleting.LATER], later_ms)
+        self._ledger.finish_deletions(self._tree, (), became[Deleting.AGAIN], now_ms)
 
     def _due(self) -> list[Deletion]:
         held = self._ledger.tree(self._tree).held

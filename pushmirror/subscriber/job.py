@@ -297,7 +297,7 @@ class Job:
             self._root_mtime_ns = self._mirror.root_mtime_ns()
         self._tell_held(await self._deletions.judge(may_ask=self._turns.may_delete))
         if self._turns.may_delete:
-            await self._deletions.delete_due(self._leave_clean)
+            await self._deletions.delete_due(self._leave_clean, self._turns)
 
     def _hold(self, reason: str | None) -> None:
         self._tell_held(self._deletions.hold(reason))

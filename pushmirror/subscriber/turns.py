@@ -43,6 +43,11 @@ class Turns:
             await self._look(choice.index, wanted, announced)
         raise self._give_up(wanted)
 
+    @property
+    def cleaned_by_now(self) -> int | None:
+        """Up to which serial the source in use has done its deletions, as far as it has said so by now."""
+        return self._sources.cleaned(self._index)
+
     def fail(self, stopped: JobStopped) -> None:
         """Take note of how the source that is in use failed."""
         self._fail(self._index, stopped)

@@ -11,12 +11,14 @@ from pushmirror.core.model import ChangeList, Head, RelayHead, RelayState
 from pushmirror.core.paths import TreePath
 from pushmirror.core.relaying import (
     Comparison,
+    Deleting,
     Recheck,
     Standing,
     adopt_state,
     choose_beginning,
     choose_word,
     join_states,
+    judge_deletion,
     judge_list,
     judge_relay,
     judge_whole,
@@ -214,3 +216,24 @@ def test_a_whole_tree_is_compared_again_when_what_was_deleted_is_not_known(
 def test_an_upstream_is_silent_only_when_all_who_tell_of_it_are(states: list[str], joined: str) -> None:
     """One that is heard is enough."""
     assert join_states(states) == joined
+
+
+@pytest.mark.parametrize(
+    ("cleaned", "cleaned_by_now", "stands", "expected"),
+    [
+        (None, None, False, Deleting.DONE),
+        (None, None, True, Deleting.LATER),
+        (5, 5, False, Deleting.DONE),
+        (6, 7, False, Deleting.DONE),
+        (5, 5, True, Deleting.LATER),
+        (4, 4, False, Deleting.LATER),
+        (4, 4, True, Deleting.LATER),
+        (-1, -1, False, Deleting.LATER),
+        (4, 5, False, Deleting.AGAIN),
+        (4, 9, True, Deleting.AGAIN),
+    ],
+)
+def test_a_deletion_is_done_when_a_clean_source_says_so(
+    cleaned: int | None, cleaned_by_now: int | None, stands: bool, expected: Deleting
+) -> None:
+    assert judge_deletion(5, stands=stands, cleaned=cleaned, cleaned_by_now=cleaned_by_now) == expected

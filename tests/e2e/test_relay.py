@@ -199,6 +199,25 @@ def test_a_deletion_that_a_relay_holds_is_pending_below_it_too_also_after_full_s
         mirror.assert_exact()
 
 
+def test_a_deletion_in_the_middle_of_the_relays_own_is_done_once_more_when_that_is_clean(world: World) -> None:
+    """A path that is gone at a relay whose directory has not its time again leaves that directory wrong below."""
+    relay = Relay(world, "relay.example.net", delete_budget=NOTHING_UNASKED)
+    leaf = below(world, relay)
+    leaf.wait_exact(0)
+    leaf.ask("pause")
+    (world.tree / "pool/a").unlink()
+    serial = world.publish("--delete", "pool/a")
+    relay.subscriber.wait_for("held", lambda tree: tree["held"])
+    (relay.subscriber.mirror / "pool/a").unlink()
+    leaf.ask("resume")
+    leaf.wait_for("gone", lambda tree: tree["applied"] == serial and not (leaf.mirror / "pool/a").exists())
+    assert leaf.wait_for("idle", lambda tree: tree["state"] == "idle")["cleaned"] == 0
+    relay.release()
+    for subscriber in (relay.subscriber, leaf):
+        subscriber.wait_exact(serial)
+        subscriber.assert_exact()
+
+
 def test_a_directory_that_was_compared_with_a_relay_is_compared_again_once_that_is_clean(world: World) -> None:
     """No list names what is surplus in a whole directory: only a source that has deleted it can tell."""
     relay = Relay(world, "relay.example.net", delete_budget=NOTHING_UNASKED)

@@ -181,8 +181,10 @@ class Subscriber:
 
     def assert_exact(self) -> None:
         """Fail when the mirror differs from Tier 1 in anything."""
-        assert differences(self.world.tree, self.mirror) == []
-        assert rsync_differences(self.world.source, self.mirror) == ""
+        found = differences(self.world.tree, self.mirror)
+        assert found == [], found
+        told = rsync_differences(self.world.source, self.mirror)
+        assert told == "", told
 
 
 class World:
