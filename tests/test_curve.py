@@ -51,6 +51,7 @@ def test_a_name_that_settings_would_not_take_is_refused(tmp_path: Path, name: st
         (f"{SECRET_WORD} tooshort", "40 characters"),
         ("x" * 20_000, "larger than"),
     ],
+    ids=["none", "the public half", "nonsense", "too short", "too large"],
 )
 def test_a_bad_secret_is_told_with_advice_and_never_shown(tmp_path: Path, content: str | None, told: str) -> None:
     """Each mistake has its own sentence."""
