@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.core.paths import STAGING_NAME
 from tests.faults.scene import Scene
 from tests.support.processes import clean_environment
 from tests.support.world import Subscriber, World
@@ -31,7 +32,9 @@ def fill(world: World) -> list[str]:
 
 
 def files_of(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Return the files of a mirror, also while a job of it comes to its end and takes its staging folder away."""
+    found = [Path(above, name) for above, _, names in os.walk(folder) for name in names]
+    return sorted(str(path.relative_to(folder)) for path in found if STAGING_NAME.decode() not in path.parts)
 
 
 def mirror_plainly(source: str, folder: Path, *options: str, listing: bytes = b"") -> tuple[int, list[str]]:
@@ -219,11 +222,9 @@ def test_what_is_refused_stays(tmp_path: Path) -> None:
         assert "30 kept" in subscriber.command("refuse", "demo")
         tree = subscriber.wait_for("the end of it", lambda tree: tree["cleaned"] == serial)
         assert (tree["held"], tree["refused_deletions"]) == (None, 30)
-        before = tree["last_full_sync"]
-        subscriber.ask("sync", full=True)
-        tree = subscriber.wait_for(
-            "a full sync", lambda tree: tree["last_sync"]["scope"] == "whole" and tree["last_full_sync"] > before
-        )
+        subscriber.command("sync", "demo", "--full", "--wait")
+        tree = subscriber.tree()
+        assert tree["last_sync"]["scope"] == "whole"
         assert (tree["held"], tree["refused_deletions"]) == (None, 30)
         assert files_of(subscriber.mirror) == sorted(names)
         (world.tree / names[0]).write_text("back again")
@@ -272,11 +273,9 @@ def test_a_directory_that_has_to_make_way(tmp_path: Path, profile: str, name: st
         assert (tree["reason"], tree["cleaned"]) == (None, 0)
         assert "  (a file or a link is to take its place)" in subscriber.command("approve", "demo", "--list")
         subscriber.command("refuse", "demo")
-        last = tree["last_full_sync"]
-        subscriber.ask("sync", full=True)
-        tree = subscriber.wait_for(
-            "a full sync", lambda tree: tree["last_full_sync"] > last and tree["state"] == "idle"
-        )
+        subscriber.command("sync", "demo", "--full", "--wait")
+        tree = subscriber.tree()
+        assert tree["last_sync"]["scope"] == "whole"
         assert (tree["held"], tree["reason"], tree["refused_deletions"]) == (None, None, 1)
         assert files_of(subscriber.mirror) == sorted([*before, "later", "other"])
         subscriber.command("refuse", "demo", "--forget")

@@ -56,11 +56,18 @@ class Watch:
         assert not lost, f"{mirror.name} has lost {lost}"
 
     def _check_applied(self, mirror: Tier2, here: Tree) -> None:
-        """What was put up to the applied serial, and is unchanged at the Tier 1 since, is in place."""
-        told = self._told(mirror, mirror.record().applied)
-        there = self._world.tier1.tree
-        for path, entry in (told.tree if told else {}).items():
-            if there.get(path) == entry and not entry.is_directory and path not in self._world.tier1.unsaid:
+        """What was put up to the applied serial, and is unchanged at the Tier 1 since, is in place.
+
+        A directory that it is to take the place of is a deletion, and may be held: until the cleaned serial.
+        """
+        record, there = mirror.record(), self._world.tier1.tree
+        applied, cleaned = self._told(mirror, record.applied), self._told(mirror, record.cleaned)
+        for path, entry in (applied.tree if applied else {}).items():
+            in_the_way = path in here and here[path].is_directory
+            told = cleaned if in_the_way else applied
+            if told is None or told.tree.get(path) != entry or entry.is_directory:
+                continue
+            if there.get(path) == entry and path not in self._world.tier1.unsaid:
                 assert here.get(path) == entry, f"{mirror.name}: {path!r} is {here.get(path)}, not {entry}"
 
     def _check_cleaned(self, mirror: Tier2, here: Tree) -> None:
