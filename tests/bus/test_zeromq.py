@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,33 @@ def test_a_flood_is_delivered_whole_and_delays_no_timer(
     spin(lambda: len(seen) >= count, deadline_seconds=60)
     assert [body for _, body in seen] == [b"%d" % number for number in range(count)]
     assert max(lateness) < 0.5
+
+
+def test_a_timer_waits_for_whoever_reads_until_nothing_is_left(reactor: Any, plain: PlainSocket, spin: Spin) -> None:
+    """So would a bare socket be read; for how long is then up to the sender."""
+    publisher, subscriber = plain(zmq.XPUB), plain(zmq.SUB)
+    subscriber.connect(f"tcp://127.0.0.1:{publisher.bind_to_random_port('tcp://127.0.0.1')}")
+    subscriber.subscribe(b"")
+    subscribe_to(publisher, spin)
+    lateness: list[float] = []
+
+    def read_all() -> None:
+        while subscriber.poll(200):
+            subscriber.recv_multipart()
+
+    def send() -> None:
+        ending = time.monotonic() + 1
+        while time.monotonic() < ending:
+            publisher.send_multipart([b"t", b"b"])
+
+    sender = threading.Thread(target=send)
+    due = reactor.seconds() + 0.1
+    reactor.callLater(0, read_all)
+    reactor.callLater(0.1, lambda: lateness.append(reactor.seconds() - due))
+    sender.start()
+    spin(lambda: lateness)
+    sender.join(10)
+    assert lateness[0] > 0.5
 
 
 def test_one_turn_reads_a_bounded_number_of_messages(

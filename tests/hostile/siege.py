@@ -181,9 +181,10 @@ class Siege:
     def _start(self, name: str, **orders: Any) -> subprocess.Popen[str]:
         path = self._folder / f"{name}.json"
         path.write_text(json.dumps({"seed": 1, "stranger": str(self._folder / "stranger"), **orders}))
+        # An attacker has machines of his own; on this one he gets the time that the daemons leave.
         process = subprocess.Popen(
-            [sys.executable, "-m", f"tests.hostile.{name}", path], cwd=REPOSITORY, env=clean_environment(),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            ["nice", "-n", "19", sys.executable, "-m", f"tests.hostile.{name}", path],
+            cwd=REPOSITORY, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._stack.callback(process.wait, 10)
         self._stack.callback(process.kill)

@@ -63,7 +63,7 @@ def test_a_flood_starts_nothing_and_keeps_nobody_from_working(siege: Siege, full
     assert {"signature", "path", "format", "topic", "duplicate"} <= set(seen.dropped)
     # Five changes have no typical time on a machine that others use: there the slowest of them is the measure.
     usual_ms = statistics.median(seen.usual_ms) if full else max(seen.usual_ms)
-    assert statistics.median(seen.during_ms) <= max(2 * usual_ms, LEAST_BOUND_MS)
+    assert statistics.median(seen.during_ms) <= max(2 * usual_ms, 0 if full else LEAST_BOUND_MS)
     upstream = siege.subscriber.status()["upstreams"][PUBLISHER]
     assert upstream["state"] == "connected"
 
