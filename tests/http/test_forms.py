@@ -57,7 +57,7 @@ def test_a_form_costs_nothing(service: Service, content_type: bytes, body: bytes
     """A form of 60 kB in the place of a report is bytes like any others: the reactor is not held up by it."""
     started = time.process_time()
     answer = service.run(post, service, body, content_type)
-    assert answer.startswith(b"HTTP/1.1 413") and time.process_time() - started < MANY_SECONDS
+    assert b" 413 " in answer[:20] and time.process_time() - started < MANY_SECONDS
     assert service.ask()[0] == 200
 
 
