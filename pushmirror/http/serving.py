@@ -163,7 +163,7 @@ class ServiceRequest(Request):
         if self.method == b"HEAD":
             self._end(b"")
         else:
-            Stream(self._reactor, self, answer.chunks, self._visitors.limits).start()
+            Stream(self._reactor, self, answer.chunks, self._visitors).start()
 
     def _refuse(self, refusal: Refusal) -> None:
         body = f"{refusal.text}\n".encode()

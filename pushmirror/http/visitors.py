@@ -45,6 +45,10 @@ class Visitors:
         self._clients = Clients(self.limits)
         self._throttle = Throttle(lambda: int(reactor.seconds() * 1000))
 
+    def name(self, address: str) -> str | None:
+        """Return under which name connections from `address` count; None for a proxy, whose do not."""
+        return None if is_trusted(address, self._proxies) else name_client(address)
+
     def connect(self, address: str) -> bool:
         """Take a connection that comes from `address`; False: it has as many as it may."""
         if is_trusted(address, self._proxies):
