@@ -76,7 +76,7 @@ class Visitors:
         client = name_client(find_client(peer, forwarded, self._proxies))
         now_s = self._reactor.seconds()
         counted = proxied and self._clients.connect(client, now_s)
-        wait_s = self._clients.request(client, now_s)
+        wait_s = self._clients.request(client, now_s, request.body_bytes)
         if proxied and not counted:
             wait_s = max(1, wait_s)
         if wait_s:

@@ -60,8 +60,9 @@ class Service:
         certificate: Certificate | None = None,
         door: Door | None = None,
         max_connections: int = MAX_CONNECTIONS,
+        answers: Answers | None = None,
     ) -> None:
-        self.answers = Answers()
+        self.answers = answers or Answers()
         self.port = free_port()
         self._spin = spin
         scheme = "http" if certificate is None else "https"
