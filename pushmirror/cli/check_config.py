@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def check_config(file: Path) -> None:
         raise click.exceptions.Exit(error.exit_code) from error
     dropin = compose_dropin(settings)
     click.echo(_summarise(file, settings))
-    for note in (*_compare_with_rsyncd(settings), *_look_at_rsync(settings)):
+    for note in (*_look_at_state(settings.state_dir), *_compare_with_rsyncd(settings), *_look_at_rsync(settings)):
         click.echo(f"  note: {note}")
     click.echo(f"\nWith the systemd unit, put this into {dropin.path}:\n")
     click.echo(dropin.text, nl=False)
@@ -38,6 +39,15 @@ def check_config(file: Path) -> None:
             "\nThis was checked as root, who may read and write everything. To check as the daemon's user:\n"
             f"  sudo -u pushmirror pushmirror check-config {file}"
         )
+
+
+def _look_at_state(state_dir: Path) -> tuple[str, ...]:
+    """Return what is to be changed about who may read the state folder."""
+    mode = stat.S_IMODE(state_dir.stat().st_mode)
+    if not mode & 0o007:
+        return ()
+    locks = "everybody can keep it locked, so that nothing is announced and no daemon starts"
+    return (f"{state_dir} is open to everybody (mode {mode:04o}), and {locks}: chmod o-rwx {state_dir}",)
 
 
 def _look_at_rsync(settings: PublisherSettings | SubscriberSettings) -> tuple[str, ...]:

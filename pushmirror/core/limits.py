@@ -13,6 +13,8 @@ REQUESTS_BURST_S = 20
 TRAFFIC_WINDOW_S = 60
 MAX_DEBT_S = 10
 """Whoever asks on although it is refused owes for that as well, up to these seconds; then it cannot even connect."""
+BODY_BYTES_PER_REQUEST = 1024
+"""What is sent along counts as further requests, one for each of these: to read that much JSON may cost as much."""
 WASTED_REQUESTS = 10
 """What a connection costs that ends without a whole request: it may have been work to find out that there was none."""
 MAX_CLIENTS = 10_000
@@ -68,11 +70,12 @@ class Clients:
         else:
             self._connections.pop(client, None)
 
-    def request(self, client: str, now_s: float) -> int:
-        """Count a request, and return 0; or return after how many seconds `client` may ask again."""
+    def request(self, client: str, now_s: float, body_bytes: int = 0) -> int:
+        """Count a request with a body, and return 0; or return after how many seconds `client` may ask again."""
         account = self._account(client, now_s)
         wait_s = account.traffic.wait_s(now_s)
         if wait_s == 0 and account.requests.take(now_s):
+            account.requests.spend(body_bytes // BODY_BYTES_PER_REQUEST, now_s)
             return 0
         if account.requests.wait_s(now_s) <= MAX_DEBT_S:
             account.requests.spend(1, now_s)

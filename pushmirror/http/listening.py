@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections import Counter
 from typing import Any
 
 from twisted.application.service import Service
@@ -47,12 +48,13 @@ class HttpService(Service):
         factory: Any,
         visitors: Visitors | None = None,
         certificate: Certificate | None = None,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._reactor = reactor
         self._address = address
         creator: Any = certificate
         secured: Any = factory if certificate is None else TLSMemoryBIOFactory(creator, False, factory, reactor)
-        self._connections = _Connections(secured, visitors or Visitors(reactor))
+        self._connections = _Connections(secured, visitors or Visitors(reactor), max_connections)
         self._port: Any = None
 
     def startService(self) -> None:
@@ -92,16 +94,35 @@ class _Connections(WrappingFactory["_Connection"]):
 
     noisy = False
 
-    def __init__(self, factory: Any, visitors: Visitors) -> None:
+    def __init__(self, factory: Any, visitors: Visitors, max_connections: int) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]  # Twisted has no annotation there
         self._visitors = visitors
+        self._max_connections = max_connections
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Return None, which closes the connection at once, for one that is too much."""
         host = str(getattr(addr, "host", ""))
-        if len(self.protocols) >= MAX_CONNECTIONS or not self._visitors.connect(host):
+        if not self._visitors.connect(host):
+            return None
+        if not self._has_room(host):
+            self._visitors.disconnect(host)
             return None
         return _Connection(self, self.wrappedFactory.buildProtocol(addr), self._visitors, host)
+
+    def _has_room(self, host: str) -> bool:
+        """Tell whether there is room for one more. When all is taken, whoever has most gives way to who has less: a
+        handful of addresses, each of which has what it may, keeps nobody else out."""
+        if len(self.protocols) < self._max_connections:
+            return True
+        held = [connection for connection in self.protocols if not connection.gives_way]
+        if len(held) < self._max_connections:
+            return True
+        counts = Counter(connection.client for connection in held if connection.client is not None)
+        crowd, count = next(iter(counts.most_common(1)), (None, 0))
+        if count <= counts[self._visitors.name(host)] + 1:
+            return False
+        next(connection for connection in held if connection.client == crowd).give_way()
+        return True
 
     def abort(self) -> None:
         for connection in tuple(self.protocols):
@@ -113,6 +134,13 @@ class _Connection(ProtocolWrapper):
         super().__init__(factory, wrapped)
         self._visitors = visitors
         self._host = host
+        self.client = visitors.name(host)
+        self.gives_way = False
+
+    def give_way(self) -> None:
+        """End it for the sake of another one."""
+        self.gives_way = True
+        self.transport.abortConnection()  # type: ignore[union-attr]  # a connection over TCP
 
     def makeConnection(self, transport: Any) -> None:
         transport.bufferSize = READ_BYTES

@@ -10,7 +10,7 @@ from pushmirror.core.limits import Limits
 from pushmirror.http.answers import Answerer
 from pushmirror.http.certificate import Certificate
 from pushmirror.http.door import Door
-from pushmirror.http.listening import HttpService
+from pushmirror.http.listening import MAX_CONNECTIONS, HttpService
 from pushmirror.http.serving import ServiceFactory
 from pushmirror.http.visitors import Visitors
 from pushmirror.settings.serving import Served
@@ -37,6 +37,7 @@ def make_http_service(
     proxies: Sequence[Network] = (),
     certificate: Certificate | None = None,
     door: Door | None = None,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> HttpService:
     """Return the service at `address`, with `limits` for each client; `certificate` is for https, `door` for one that
     answers some alone.
@@ -44,4 +45,5 @@ def make_http_service(
     `proxies` are believed about the clients for whom they ask.
     """
     visitors = Visitors(reactor, limits, proxies)
-    return HttpService(reactor, address, ServiceFactory(reactor, answers, visitors, door), visitors, certificate)
+    factory = ServiceFactory(reactor, answers, visitors, door)
+    return HttpService(reactor, address, factory, visitors, certificate, max_connections)

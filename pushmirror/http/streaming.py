@@ -6,7 +6,7 @@ import logging
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from pushmirror.core.limits import Limits
+from pushmirror.http.visitors import Visitors
 
 _log = logging.getLogger(__name__)
 
@@ -17,11 +17,12 @@ PIECE_BYTES = 64 * 1024
 class Stream:
     """Feeds `chunks` to a request (an IPushProducer, which the transport pauses while its buffer is full)."""
 
-    def __init__(self, reactor: Any, request: Any, chunks: Iterator[bytes], limits: Limits) -> None:
+    def __init__(self, reactor: Any, request: Any, chunks: Iterator[bytes], visitors: Visitors) -> None:
         self._reactor = reactor
         self._request = request
         self._pieces = _cut(chunks)
-        self._limits = limits
+        self._visitors = visitors
+        self._limits = visitors.limits
         self._paused = True
         self._writing: Any = None
         self._stalling: Any = None
@@ -61,7 +62,8 @@ class Stream:
                 written_bytes += len(piece)
         except Exception:
             # The status line is out: only a connection that breaks off tells the client that this is not all.
-            _log.exception("an answer could not be completed")
+            if (suppressed := self._visitors.may_tell("answer")) is not None:
+                _log.exception("an answer could not be completed (%d more before)", suppressed)
             self._cut_off()
             return
         if not self._paused:

@@ -45,6 +45,10 @@ class Visitors:
         self._clients = Clients(self.limits)
         self._throttle = Throttle(lambda: int(reactor.seconds() * 1000))
 
+    def name(self, address: str) -> str | None:
+        """Return under which name connections from `address` count; None for a proxy, whose do not."""
+        return None if is_trusted(address, self._proxies) else name_client(address)
+
     def connect(self, address: str) -> bool:
         """Take a connection that comes from `address`; False: it has as many as it may."""
         if is_trusted(address, self._proxies):
@@ -72,7 +76,7 @@ class Visitors:
         client = name_client(find_client(peer, forwarded, self._proxies))
         now_s = self._reactor.seconds()
         counted = proxied and self._clients.connect(client, now_s)
-        wait_s = self._clients.request(client, now_s)
+        wait_s = self._clients.request(client, now_s, request.body_bytes)
         if proxied and not counted:
             wait_s = max(1, wait_s)
         if wait_s:

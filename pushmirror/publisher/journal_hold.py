@@ -80,7 +80,8 @@ class Hold:
     def _ask_newcomers_to_wait(self) -> None:
         # On a full disk it goes without: then it may take longer, and nothing else is different.
         with contextlib.suppress(OSError):
-            self._wanted = os.open(self._folder / WANTED_NAME, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._wanted = os.open(self._folder / WANTED_NAME, flags, 0o600)
             fcntl.flock(self._wanted, fcntl.LOCK_SH)
             give_to_owner_of(self._folder, self._wanted)
 

@@ -79,7 +79,7 @@ def _copy(path: Path, connection: sqlite3.Connection, target: Path) -> None:
         beside.unlink(missing_ok=True)
         with contextlib.closing(sqlite3.connect(beside)) as copy:
             connection.backup(copy)
-        descriptor = os.open(beside, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(beside, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             give_to_owner_of(target.parent, descriptor)
             os.fsync(descriptor)

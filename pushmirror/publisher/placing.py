@@ -8,8 +8,14 @@ from pathlib import Path
 
 
 def give_to_owner_of(folder: Path, descriptor: int) -> None:
-    """Let the file belong to whom the folder belongs to, and be written by the group where that may write there."""
+    """Let the file belong to whom the folder belongs to, and be written by the group where that may write there.
+
+    It has to be opened with O_NOFOLLOW or O_EXCL: otherwise whoever may write into the folder could have root give away
+    any file by a link. One with further names is left alone, for the same reason.
+    """
     status = os.stat(folder)
+    if os.fstat(descriptor).st_nlink > 1:
+        return
     # Without the right to give the file away it keeps our group, which is then the folder's or of no use to it.
     with contextlib.suppress(PermissionError):
         os.fchown(descriptor, status.st_uid if os.geteuid() == 0 else -1, status.st_gid)

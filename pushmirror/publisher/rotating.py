@@ -84,7 +84,7 @@ class Rotator:
     def _locked(self) -> Iterator[None]:
         path = self.state_dir / _LOCK_NAME
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StateError(f"{path}: cannot be made ({error.strerror}); run this as the daemon's user") from error
         try:
@@ -130,7 +130,7 @@ class Rotator:
             owner = os.stat(self.key)
             if os.geteuid() == 0:
                 for made in (path, public_file(path)):
-                    os.chown(made, owner.st_uid, owner.st_gid)
+                    os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=False)
             sync_folder(path.parent)
         except OSError as error:
             advice = "run this as a user who may write in the folder of the key"

@@ -16,6 +16,7 @@ from pushmirror.core.limits import Limits
 from pushmirror.http.answers import Answer, NoContent
 from pushmirror.http.certificate import Certificate
 from pushmirror.http.door import Door
+from pushmirror.http.listening import MAX_CONNECTIONS
 from pushmirror.http.questions import ListQuestion, Question, Refusal
 from pushmirror.http.service import make_http_service
 from tests.support.ports import free_port
@@ -58,14 +59,16 @@ class Service:
         proxies: Sequence[Network] = (),
         certificate: Certificate | None = None,
         door: Door | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        answers: Answers | None = None,
     ) -> None:
-        self.answers = Answers()
+        self.answers = answers or Answers()
         self.port = free_port()
         self._spin = spin
         scheme = "http" if certificate is None else "https"
         address = f"{scheme}://127.0.0.1:{self.port}"
         self._service = make_http_service(
-            reactor, address, self.answers, limits or Limits(), proxies, certificate, door
+            reactor, address, self.answers, limits or Limits(), proxies, certificate, door, max_connections
         )
         self._service.startService()
         self._pool = ThreadPoolExecutor(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import logging
 import socket
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from pushmirror.core.addresses import parse_network
 from pushmirror.core.limits import REQUESTS_BURST_S, Limits
+from pushmirror.errors import StateError
 from pushmirror.http.streaming import PIECE_BYTES
 from tests.http.answering import LIST, STATE, Service
 from tests.support.reactor import Spin
@@ -27,8 +29,8 @@ QUICK = Limits(request_s=0.5, idle_s=0.5, stall_s=0.5, answer_s=2.0)
 def make(reactor: Any, spin: Spin) -> Iterator[Make]:
     with contextlib.ExitStack() as stack:
 
-        def make(limits: Limits | None = None, *proxies: str) -> Service:
-            service = Service(reactor, spin, limits, tuple(map(parse_network, proxies)))
+        def make(limits: Limits | None = None, *proxies: str, **more: int) -> Service:
+            service = Service(reactor, spin, limits, tuple(map(parse_network, proxies)), **more)  # type: ignore[arg-type]
             stack.callback(service.close)
             return service
 
@@ -227,3 +229,54 @@ def test_the_operator_is_told_once_in_a_while(make: Make, caplog: pytest.LogCapt
         service.run(lambda: [service.ask_here() for _ in range(REQUESTS_BURST_S + 10)])
     (line,) = [record.getMessage() for record in caplog.records if "turned away" in record.getMessage()]
     assert "127.0.0.1" in line
+
+
+def test_a_few_addresses_do_not_keep_everybody_else_out(make: Make, spin: Spin) -> None:
+    """Four strangers take every connection that there is; an honest client is served, at the cost of one of theirs,
+    and who has as many as anybody gets no more."""
+    service = make(Limits(connections=20), max_connections=80)
+    strangers = [f"127.0.1.{number}" for number in range(1, 5)]
+
+    def fill() -> list[socket.socket]:
+        return [service.connect(source) for source in strangers for _ in range(20)]
+
+    held = service.run(fill)
+    spin(lambda: service.connections == 80)
+    assert [service.ask(source=OTHER)[0] for _ in range(3)] == [200] * 3
+    held.append(service.run(service.connect, strangers[0]))  # in the place that the honest client has left
+    spin(lambda: service.connections == 80)
+    with service.run(service.connect, strangers[0]) as one_more:
+        assert service.run(is_closed, one_more)
+    for connection in held:
+        connection.close()
+
+
+def test_a_proxy_gives_way_to_nobody(make: Make, spin: Spin) -> None:
+    """However many connections of it there are: they are those of its clients."""
+    service = make(Limits(), "127.0.0.1", max_connections=10)
+    held = service.run(lambda: [service.connect() for _ in range(10)])
+    spin(lambda: service.connections == 10)
+    with service.run(service.connect, OTHER) as stranger:
+        assert service.run(is_closed, stranger)
+    assert service.connections == 10
+    for connection in held:
+        connection.close()
+
+
+def test_an_answer_that_cannot_be_made_is_told_once_in_a_while(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """Strangers who ask for it again and again fill no log."""
+    service = make()
+
+    def fail() -> Iterator[bytes]:
+        yield b"x"
+        raise StateError("the disk is broken")
+
+    def ask_in_vain() -> None:
+        with contextlib.suppress(http.client.HTTPException, OSError):
+            service.ask_here(LIST)
+
+    service.answers.chunks = fail
+    with caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            service.run(ask_in_vain)
+    assert [record.getMessage() for record in caplog.records] == ["an answer could not be completed (0 more before)"]

@@ -24,6 +24,7 @@ from pushmirror.core.paths import TreePath
 from pushmirror.core.wire import canonical, digest, open_envelope, open_envelope_object, parse_object
 from pushmirror.http.serving import MAX_BODY_BYTES, MAX_DISCARDED_BYTES, MAX_HEADER_BYTES, ServiceFactory
 from pushmirror.http.streaming import PIECE_BYTES, Stream
+from pushmirror.http.visitors import Visitors
 from pushmirror.keys import PrivateKey, seal, verify_envelope
 from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.announcement import Announcement
@@ -243,7 +244,8 @@ def test_a_tree_that_is_not_published_is_not_found(site: Site, path: str) -> Non
         ("/v1/reports", "GET", 405),
         ("/v1/headers", "GET", 405),
         ("/v1/trees/debian/updates?epoch=x&after=-1", "GET", 400),
-        ("/v1/trees/debian/updates?epoch=x&after=" + "9" * 3000, "GET", 400),
+        ("/v1/trees/debian/updates?epoch=x&after=" + "9" * 1500, "GET", 400),
+        ("/v1/trees/debian/updates?epoch=x&after=" + "9" * 3000, "GET", 414),
     ],
 )
 def test_anything_else_is_a_plain_short_error(site: Site, address: str, method: str, status: int) -> None:
@@ -491,7 +493,7 @@ LIMITS = Limits(stall_s=30, answer_s=100)
 def test_a_client_that_stops_reading_is_cut_off() -> None:
     """A stream that is paused for too long ends its connection, and holds no timer afterwards."""
     clock, request = Clock(), Request()
-    Stream(clock, request, iter([b"x" * 70_000] * 10), LIMITS).start()
+    Stream(clock, request, iter([b"x" * 70_000] * 10), Visitors(clock, LIMITS)).start()
     clock.advance(0)
     clock.advance(29)
     assert len(request.written) == 1 and not request.transport.aborted
@@ -503,7 +505,7 @@ def test_a_client_that_stops_reading_is_cut_off() -> None:
 def test_a_client_that_reads_again_gets_the_rest() -> None:
     """A pause that ends in time costs nothing."""
     clock, request = Clock(), Request()
-    Stream(clock, request, iter([b"x" * 60_000] * 3), LIMITS).start()
+    Stream(clock, request, iter([b"x" * 60_000] * 3), Visitors(clock, LIMITS)).start()
     clock.advance(0)
     clock.advance(29)
     assert len(request.written) == 1
@@ -516,7 +518,7 @@ def test_a_client_that_reads_again_gets_the_rest() -> None:
 def test_a_client_that_takes_little_at_a_time_does_not_get_for_ever() -> None:
     """Whoever takes a piece now and then is cut off when the time for a whole answer is over."""
     clock, request = Clock(), Request(always_full=True)
-    Stream(clock, request, iter([b"x" * 60_000] * 99), LIMITS).start()
+    Stream(clock, request, iter([b"x" * 60_000] * 99), Visitors(clock, LIMITS)).start()
     while not request.transport.aborted:
         assert clock.seconds() < 100
         request.producer.resumeProducing()
@@ -529,7 +531,7 @@ def test_a_client_that_takes_little_at_a_time_does_not_get_for_ever() -> None:
 def test_a_large_part_is_written_in_pieces() -> None:
     """The time in which a piece has to be taken is for 64 KiB, however the journal cut the list."""
     clock, request = Clock(), Request()
-    Stream(clock, request, iter([b"x" * 200_000]), LIMITS).start()
+    Stream(clock, request, iter([b"x" * 200_000]), Visitors(clock, LIMITS)).start()
     clock.advance(0)
     request.producer.resumeProducing()
     clock.pump([0] * 5)
@@ -540,7 +542,7 @@ def test_a_large_part_is_written_in_pieces() -> None:
 def test_short_parts_are_written_together() -> None:
     """Ten thousand lines are not ten thousand writes."""
     clock, request = Clock(), Request()
-    Stream(clock, request, (b"%09d\n" % number for number in range(10_000)), LIMITS).start()
+    Stream(clock, request, (b"%09d\n" % number for number in range(10_000)), Visitors(clock, LIMITS)).start()
     clock.advance(0)
     request.producer.resumeProducing()
     clock.pump([0] * 5)
@@ -557,7 +559,7 @@ def test_an_answer_that_fails_half_way_is_not_taken_for_a_whole_one() -> None:
         raise OSError("the disk is gone")
 
     clock, request = Clock(), Request()
-    Stream(clock, request, fail(), LIMITS).start()
+    Stream(clock, request, fail(), Visitors(clock, LIMITS)).start()
     clock.advance(0)
     request.producer.resumeProducing()
     clock.advance(0)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from pushmirror.cli.check_config import check_config
+from pushmirror.errors import StateError
+from pushmirror.publisher.journal_hold import Hold
 from pushmirror.settings.dropin import compose_dropin
 from pushmirror.settings.load import load_any
 
@@ -49,3 +56,27 @@ def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
     result = run(tmp_path / "none.yaml")
     assert result.exit_code == 2
     assert result.stderr == f"{tmp_path}/none.yaml: cannot be read: No such file or directory\n"
+
+
+def test_a_state_folder_that_is_open_to_others_is_told_of(tmp_path: Path) -> None:
+    """Whoever may open it can lock it, and then nobody announces; closed to others it is no matter."""
+    make_surroundings(tmp_path)
+    path = write_publisher(tmp_path)
+    state_dir = tmp_path / "state"
+    state_dir.chmod(0o755)
+    assert f"note: {state_dir} is open to everybody (mode 0755)" in run(path).stdout
+    with pytest.raises(StateError, match="try again"), locked(state_dir):
+        Hold(state_dir, patience_ms=50)
+    state_dir.chmod(0o750)
+    assert "open to everybody" not in run(path).stdout
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock that anybody may have who can open the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -87,27 +87,43 @@ def _take(descriptor: int) -> bool:
             time.sleep(_RETRY_SECONDS)
 
 
+# Nothing is made or given away by way of a link: whoever may write into the state folder could lead root anywhere.
+
+
 def _make_folder(folder: Path, state_dir: Path) -> None:
     for path in (folder.parent, folder):
+        made = not os.path.lexists(path)
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
-            _give(path, state_dir, 0o770)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with _closed_afterwards(descriptor):
+            if made:
+                _give(descriptor, state_dir, 0o770)
 
 
 def _open_lock(path: Path, state_dir: Path) -> int:
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        _give(path, state_dir, 0o660)
-    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with _closed_afterwards(descriptor):
+            _give(descriptor, state_dir, 0o660)
+    return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _give(path: Path, state_dir: Path, group_mode: int) -> None:
+@contextlib.contextmanager
+def _closed_afterwards(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _give(descriptor: int, state_dir: Path, group_mode: int) -> None:
     """Give what was made to whoever may announce: the owner of the state folder, and its group where that may write."""
     owner = os.stat(state_dir)
     with contextlib.suppress(PermissionError):
-        os.chown(path, owner.st_uid if os.geteuid() == 0 else -1, owner.st_gid)
+        os.fchown(descriptor, owner.st_uid if os.geteuid() == 0 else -1, owner.st_gid)
     if owner.st_mode & 0o020:
-        os.chmod(path, group_mode)
+        os.fchmod(descriptor, group_mode)
 
 
 _OWNER = "run this as the user that the daemon runs as, and see that this user may write into the state folder"

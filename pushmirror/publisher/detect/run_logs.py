@@ -32,7 +32,11 @@ class RunLogs:
         context_path = self._folder / f"{max(numbers, default=0) + 1:06d}.json"
         beside = context_path.with_suffix(".new")
         try:
-            beside.write_text(json.dumps({"format": FORMAT, **asdict(context)}), encoding="ascii")
+            # What lies there is left over, or a link by which somebody would have root write into another file.
+            for path in (beside, context_path.with_suffix(".log")):
+                path.unlink(missing_ok=True)
+            with beside.open("x", encoding="ascii") as file:
+                json.dump({"format": FORMAT, **asdict(context)}, file)
             beside.replace(context_path)
         except OSError as error:
             raise StateError(f"{context_path}: the run cannot be noted down ({error.strerror})") from error
