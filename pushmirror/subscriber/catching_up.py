@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 _RETRY_DELAYS_S = (1.0, 4.0, 10.0, 20.0, 20.0)
 """A service that is started anew, or a network that is gone for a moment, must not cost a full sync."""
+_FRUITLESS_AT_ONCE = 2
+_FRUITLESS_EVERY_MS = 1000
+"""Whoever tells of ever more that nobody has, such as a relay that lies, has the publisher asked no more often."""
 HOLD_WITHOUT_PROGRESS_MS = 10_000
 """List jobs wait for the rest of the history as long as an update comes at least this often,"""
 HOLD_AT_MOST_MS = 5 * 60_000
@@ -101,6 +104,8 @@ class CatchingUp:
         self._stopped = False
         self._since_ms = 0
         self._progress_ms: int | None = None
+        self._fruitless = 0
+        self._answered_ms = 0
 
     def want(self, wanted: Head | None, at_ms: int, *, doubt: bool, testimony: bytes | None = None) -> None:
         """See to it that all up to `wanted` (None: whatever there is) is recorded; what is asked already goes on.
@@ -159,6 +164,7 @@ class CatchingUp:
     async def _ask_until_done(self, aim: _Aim) -> None:
         tries_left = len(_RETRY_DELAYS_S)
         while True:
+            await self._keep_pace()
             head, added = self._ledger.head(self._tree), aim.added
             answered = False
             try:
@@ -169,6 +175,7 @@ class CatchingUp:
                 log.warning("tree %s: the service of its upstream is of no help: %s", self._tree, error)
                 self._failed = True
                 self._hold_leap(aim)
+            self._note_answer(answered, moved=self._ledger.head(self._tree) != head)
             if answered and (aim.added == added or self._is_reached(aim)):
                 return
             if self._ledger.head(self._tree) is None:
@@ -182,6 +189,16 @@ class CatchingUp:
             await deferLater(self._reactor, _RETRY_DELAYS_S[-tries_left])
             tries_left -= 1
         self._give_up(aim)
+
+    def _note_answer(self, answered: bool, *, moved: bool) -> None:
+        self._fruitless = 0 if moved else self._fruitless + int(answered)
+        self._answered_ms = self._steady_ms()
+
+    async def _keep_pace(self) -> None:
+        """Wait a moment before a question when the last answers, a moment ago, led to nothing."""
+        left_ms = self._answered_ms + _FRUITLESS_EVERY_MS - self._steady_ms()
+        if self._fruitless >= _FRUITLESS_AT_ONCE and left_ms > 0:
+            await deferLater(self._reactor, left_ms / 1000)
 
     def _is_reached(self, aim: _Aim) -> bool:
         return not aim.doubt and (aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted))
