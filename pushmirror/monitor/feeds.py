@@ -147,9 +147,7 @@ def _read_tree_keys(document: Document, upstream: str) -> dict[str, tuple[Public
     places: list[KeyPath] = [("trees", name) for name in document.names("trees")]
     own = [place for place in places if document.value((*place, "keys")) is not None]
     return {
-        str(place[-1]): _read_keys(document, place)
-        for place in own
-        if document.value((*place, "upstream")) == upstream
+        str(place[-1]): _read_keys(document, place) for place in own if document.value((*place, "upstream")) == upstream
     }
 
 

@@ -154,7 +154,10 @@ def test_no_rotations_lead_away_from_what_is_pinned(pinned: list[str], told: lis
     """Whatever is told in whatever order: what counts is pinned, or was exchanged for something that did."""
     taken: dict[str, Rotation] = {}
     for rotation in told:
-        if rotation.old in believed_keys(pinned, taken, ()) and judge_rotation(rotation, taken, pinned) is Judgement.NEW:
+        if (
+            rotation.old in believed_keys(pinned, taken, ())
+            and judge_rotation(rotation, taken, pinned) is Judgement.NEW
+        ):
             taken[rotation.old] = rotation
     believed = believed_keys(pinned, taken, retired_keys(taken, now_ms))
     reachable = set(pinned)
