@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 from pushmirror.core.leaps import Leap, LeapBounds, confirms, find_leap
 from pushmirror.core.messages import epoch_order
 from pushmirror.core.model import Head, TreeState
+from pushmirror.core.testimony import vouches
 from pushmirror.core.tracking import Verdict, judge_head, judge_state, newest_head, shows_fork
 from pushmirror.errors import MalformedMessage, ServiceError, StateError
 from pushmirror.logs import Throttle
@@ -248,6 +249,8 @@ class CatchingUp:
         if not last and self._origin_may_know_more(state, verdict):
             raise ServiceError("only a relay answers, and it does not know the way from what was heard")
         if verdict in (Verdict.NEW_EPOCH, Verdict.FORK) or (forked and verdict is Verdict.GAP):
+            if self._ledger.head(self._tree) is not None and not _is_proven(state):
+                raise ServiceError("only a relay answers, and has nothing that the publisher signed about what it says")
             self._recorder.start_over(self._tree, state.head, None, forked=forked, testimony=state.testimony)
             return not self._client.has_more(self._tree, state.head) or await self._fetch()
         self._recorder.keep_testimony(self._tree, state)
@@ -265,6 +268,8 @@ class CatchingUp:
 
     def _note(self, state: TreeState, wanted: Head | None) -> None:
         """Take note of what a fresh word settles besides: jumps that it tells, and journals that it does not."""
+        if not _is_proven(state):  # whoever tells of a jump would confirm it as well
+            return
         self._confirmed = state.head
         leap = self._ledger.leap(self._tree)
         if leap is not None and (state.of_origin or confirms(state.head, leap.head)):
@@ -321,6 +326,11 @@ class CatchingUp:
         """Tell whether `told` is too far from what was `heard` to follow on it, and no fresh word has confirmed it."""
         leap = find_leap(heard, told, self._bounds, self._clock_ms())
         return leap is not None and not confirms(self._confirmed, told)
+
+
+def _is_proven(state: TreeState) -> bool:
+    """Tell whether a word on where a tree is is the publisher's own: told by itself, or signed and handed on."""
+    return state.of_origin or (state.testimony is not None and vouches(state.testimony, state.tree, state.head))
 
 
 def _covers(head: Head | None, wanted: Head) -> bool:
