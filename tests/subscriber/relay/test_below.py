@@ -337,7 +337,13 @@ def testimony_of(upstream: Upstream, head: Head) -> bytes:
     ids=["epoch", "epoch to come", "serial", "serial beyond what was signed", "digest"],
 )
 def test_a_relay_that_lies_does_not_lead_away_from_what_the_publisher_signed(
-    below: Below, node: RelayNode, second: RelayNode, upstream: Upstream, epoch: str | None, serial: int, told: int | None
+    below: Below,
+    node: RelayNode,
+    second: RelayNode,
+    upstream: Upstream,
+    epoch: str | None,
+    serial: int,
+    told: int | None,
 ) -> None:
     """Nobody starts over for what it makes up, and honest updates are believed as before: no key of a relay, with
     nothing that the publisher has signed, makes them look old."""
