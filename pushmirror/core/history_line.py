@@ -39,7 +39,10 @@ def split_line(line: bytearray) -> HistoryLine:
 
 def _parse_line(line: bytearray) -> HistoryLine:
     fields = Fields(parse_object(line, max_bytes=len(line)))
-    return HistoryLine(fields.object("update"), canonical(fields.object("list")) if fields.has("list") else None)
+    update = fields.object("update")
+    if len(canonical(update)) > MAX_MESSAGE_BYTES:
+        raise MalformedMessage(f"an update of more than {MAX_MESSAGE_BYTES} bytes")
+    return HistoryLine(update, canonical(fields.object("list")) if fields.has("list") else None)
 
 
 def list_body(listed: bytes | bytearray | None, list_digest: str | None) -> bytes | bytearray:

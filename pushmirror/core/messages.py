@@ -17,6 +17,9 @@ UPDATING = "tree.updating"
 STATE = "tree.state"
 
 DEFAULT_HEARTBEAT_MS = 30_000
+SHORTEST_HEARTBEAT_MS = 1_000
+LONGEST_HEARTBEAT_MS = 3_600_000
+"""By how far heartbeats are apart it is judged what silence is: whoever says for ever is never silent."""
 MAX_TREES = 400
 """So many fit into one heartbeat, whatever their names."""
 MAX_UPDATING_MS = 3_600_000
@@ -136,7 +139,7 @@ def parse_heartbeat(msg: Mapping[str, Any]) -> Heartbeat:
         publisher=read_name(fields, "publisher"),
         counter=fields.integer("counter"),
         at_ms=fields.integer("at_ms"),
-        interval_ms=_optional_integer(fields, "interval_ms") or DEFAULT_HEARTBEAT_MS,
+        interval_ms=read_interval_ms(fields) if fields.has("interval_ms") else DEFAULT_HEARTBEAT_MS,
         trees={name: read_head(Fields(Fields(trees).object(name))) for name in trees},
     )
 
@@ -252,6 +255,14 @@ def read_digest(fields: Fields, key: str) -> str | None:
     if not _DIGEST.fullmatch(value):
         raise MalformedMessage(f"{key} is not a SHA-256")
     return value
+
+
+def read_interval_ms(fields: Fields) -> int:
+    """Return how far the heartbeats of somebody are apart."""
+    interval_ms = fields.integer("interval_ms", lowest=SHORTEST_HEARTBEAT_MS)
+    if interval_ms > LONGEST_HEARTBEAT_MS:
+        raise MalformedMessage(f"interval_ms is above {LONGEST_HEARTBEAT_MS}")
+    return interval_ms
 
 
 def _optional_integer(fields: Fields, key: str, *, lowest: int = 0) -> int | None:

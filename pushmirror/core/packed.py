@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 _BLOCK_BYTES = 64 * 1024
 _DECODER = json.JSONDecoder()
@@ -36,8 +36,10 @@ class PackedArray:
         border = b'],["' if self.body.startswith(b"[", start) else b',"'
         while start < self.end:
             last = start + _BLOCK_BYTES
-            cut = self.body.rfind(border, start, last) if last < self.end else -1
-            end = self.end if cut < 0 else cut + border.index(b",")
+            cut = self.body.rfind(border, start, last) if last < self.end else self.end
+            if cut < 0:  # hardly a list of ours, and what it is would all be made at once
+                raise NotPacked
+            end = cut if cut == self.end else cut + border.index(b",")
             yield from _parse_items(self.body[start:end])
             start = end + 1
 
@@ -55,7 +57,9 @@ def unpack(body: bytes | bytearray, known: Collection[str]) -> dict[str, PackedA
 
     Raises NotPacked for anything else, if not now then from one of the arrays: all of them have to be gone through.
     """
-    found = list(_KEY.finditer(body))
+    found = list(islice(_KEY.finditer(body), len(known) + 1))  # whoever writes more of them repeats one
+    if len(found) > len(known):
+        raise NotPacked
     starts = [match.start() for match in found]
     keys = [match[1].decode("ascii") for match in found]
     if not found or starts[0] != 0 or any(earlier >= later for earlier, later in pairwise(keys)):

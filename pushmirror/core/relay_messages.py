@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pushmirror.core.messages import MAX_TREES, NAME, format_head, open_fields, read_digest, read_head, read_name
+from pushmirror.core.messages import (
+    MAX_TREES,
+    NAME,
+    format_head,
+    open_fields,
+    read_digest,
+    read_head,
+    read_interval_ms,
+    read_name,
+)
 from pushmirror.core.model import RelayHead, RelayHeartbeat, RelayState
 from pushmirror.core.wire import FORMAT, MAX_MESSAGE_BYTES, Fields, open_envelope_object, parse_object
 from pushmirror.errors import MalformedMessage
@@ -43,7 +52,7 @@ def parse_relay_heartbeat(msg: Mapping[str, Any]) -> RelayHeartbeat:
         relay=read_name(fields, "relay"),
         counter=fields.integer("counter"),
         at_ms=fields.integer("at_ms"),
-        interval_ms=fields.integer("interval_ms", lowest=1),
+        interval_ms=read_interval_ms(fields),
         trees={name: _read_relay_head(Fields(Fields(trees).object(name))) for name in trees},
     )
 

@@ -90,23 +90,33 @@ def _read_key(fields: Fields, key: str) -> str:
     return line
 
 
-def judge_rotation(rotation: Rotation, known: Mapping[str, Rotation]) -> Judgement:
-    """Judge a rotation whose signature fits against those that are `known` of the publisher, by their old keys."""
+def judge_rotation(rotation: Rotation, known: Mapping[str, Rotation], pinned: Iterable[str]) -> Judgement:
+    """Judge a rotation whose signature fits against those that are `known` of the publisher, by their old keys.
+
+    How many are too many is counted from the nearest of the `pinned` keys.
+    """
     recorded = known.get(rotation.old)
     if recorded is not None:
         return Judgement.KNOWN if recorded.new == rotation.new else Judgement.CONFLICT
     if rotation.new == rotation.old or rotation.new in known:
         return Judgement.CIRCULAR
-    return Judgement.TOO_MANY if _count_before(rotation.old, known) >= MAX_ROTATIONS else Judgement.NEW
+    ways = [way for first in pinned if (way := _count_between(first, rotation.old, known)) is not None]
+    return Judgement.TOO_MANY if ways and min(ways) >= MAX_ROTATIONS else Judgement.NEW
 
 
-def _count_before(key: str, known: Mapping[str, Rotation]) -> int:
-    """Return how many keys led to `key`. Those of others do not count: nobody uses up what others need."""
-    found, reached = 0, {key}
-    while len(reached) > found:
-        found = len(reached)
-        reached |= {rotation.old for rotation in known.values() if rotation.new in reached}
-    return found - 1
+def _count_between(first: str, last: str, known: Mapping[str, Rotation]) -> int | None:
+    """Return how many rotations lead from one key to another, None when they do not.
+
+    What others have led there by a longer way does not count: nobody uses up what others need.
+    """
+    passed: set[str] = set()
+    key = first
+    while key != last:
+        if key not in known or key in passed:
+            return None
+        passed.add(key)
+        key = known[key].new
+    return len(passed)
 
 
 def believed_keys(pinned: Iterable[str], known: Mapping[str, Rotation], retired: Collection[str]) -> tuple[str, ...]:

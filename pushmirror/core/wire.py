@@ -26,6 +26,8 @@ MAX_MESSAGE_BYTES = 128 * 1024
 MAX_INLINE_BYTES = 64 * 1024
 MAX_INTEGER = 2**63 - 1
 MAX_TOPIC_LENGTH = 255
+MAX_VALUES = 2_000_000
+"""Twice what the longest list comes to. Each value takes a hundred bytes of memory, however short it is written."""
 _MAX_TEXT = 1024
 _MAX_INTEGER_DIGITS = 19
 _SIGNATURE_BYTES = 64
@@ -51,6 +53,9 @@ def parse_object(body: bytes | bytearray, *, max_bytes: int) -> dict[str, Any]:
     """Return the JSON object in `body`. Floating-point numbers, huge integers and repeated keys are malformed."""
     if len(body) > max_bytes:
         raise MalformedMessage(f"{len(body)} bytes, above the limit of {max_bytes}")
+    # Counted before anything is made of them; commas in texts count as well.
+    if len(body) > MAX_MESSAGE_BYTES and sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise MalformedMessage(f"more than {MAX_VALUES} values")
     try:
         return _check_object(_DECODER.decode(body.decode("utf-8")))
     except (ValueError, RecursionError) as error:

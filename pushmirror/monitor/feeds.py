@@ -98,8 +98,8 @@ def _of_subscriber(document: Document) -> Feeds:
         start = _topic_start(document, ("upstreams", name))
         relays = _relay_keys(document, name)
         keys = {str(relay[-1]): _read_keys(document, relay) for relay in relays}
-        believed = (*_read_keys(document, ("upstreams", name)), *_read_tree_keys(document, name))
-        voice = Voice(check_name(name), start, believed, nodes, keys)
+        believed = _read_keys(document, ("upstreams", name))
+        voice = Voice(check_name(name), start, believed, nodes, keys, _read_tree_keys(document, name))
         origin: KeyPath = ("upstreams", name)
         places = relays if relays and document.value((*origin, "publish")) is None else (origin, *relays)
         feeds += [
@@ -142,13 +142,13 @@ def _read_keys(document: Document, place: KeyPath) -> tuple[PublicKey, ...]:
     return tuple(parse_public_line(line) for line in map(str, lines))
 
 
-def _read_tree_keys(document: Document, upstream: str) -> tuple[PublicKey, ...]:
+def _read_tree_keys(document: Document, upstream: str) -> dict[str, tuple[PublicKey, ...]]:
     """Return the keys that single trees of an upstream have of their own."""
     places: list[KeyPath] = [("trees", name) for name in document.names("trees")]
     own = [place for place in places if document.value((*place, "keys")) is not None]
-    return tuple(
-        key for place in own if document.value((*place, "upstream")) == upstream for key in _read_keys(document, place)
-    )
+    return {
+        str(place[-1]): _read_keys(document, place) for place in own if document.value((*place, "upstream")) == upstream
+    }
 
 
 def _read_old_keys(document: Document) -> tuple[PublicKey, ...]:

@@ -44,13 +44,26 @@ class Trust(Enum):
 @dataclass(frozen=True)
 class Voice:
     """Who may speak under the topics that begin with `topic_start`: the publisher, the nodes that report to it, and the
-    relays that hand its updates on."""
+    relays that hand its updates on. Of `tree_keys` each tree has its own, in the place of `keys`."""
 
     publisher: str
     topic_start: str
     keys: tuple[PublicKey, ...] = ()
     nodes: Mapping[str, PublicKey] = field(default_factory=dict)
     relays: Mapping[str, tuple[PublicKey, ...]] = field(default_factory=dict)
+    tree_keys: Mapping[str, tuple[PublicKey, ...]] = field(default_factory=dict)
+
+    def keys_for(self, msg: Mapping[str, Any]) -> tuple[PublicKey, ...]:
+        """Return the keys that count for a message of the publisher, by the trees that it is about.
+
+        For a heartbeat that is also the publisher's, whatever trees it tells of.
+        """
+        tree, trees = msg.get("tree"), msg.get("trees")
+        if isinstance(tree, str):
+            return self.tree_keys.get(tree, self.keys)
+        about = trees if isinstance(trees, Mapping) else ()
+        own = dict.fromkeys(key for keys in self.tree_keys.values() for key in keys)
+        return (*self.keys, *(key for key in own if all(key in self.tree_keys.get(name, ()) for name in about)))
 
 
 @dataclass(frozen=True)
@@ -137,7 +150,7 @@ def _verify(kind: str, envelope: Envelope, voices: Iterable[Voice]) -> str:
         verify_envelope(envelope, voice.relays.get(relay, ()))
         return relay
     if not kind.startswith(REPORT_PREFIX):
-        verify_envelope(envelope, voice.keys)
+        verify_envelope(envelope, voice.keys_for(envelope.msg))
         return voice.publisher
     node = str(envelope.msg.get("node"))
     if node not in voice.nodes:

@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 from pushmirror.core.leaps import Leap, LeapBounds, confirms, find_leap
 from pushmirror.core.messages import epoch_order
 from pushmirror.core.model import Head, TreeState
+from pushmirror.core.testimony import vouches
 from pushmirror.core.tracking import Verdict, judge_head, judge_state, newest_head, shows_fork
 from pushmirror.errors import MalformedMessage, ServiceError, StateError
 from pushmirror.logs import Throttle
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 _RETRY_DELAYS_S = (1.0, 4.0, 10.0, 20.0, 20.0)
 """A service that is started anew, or a network that is gone for a moment, must not cost a full sync."""
+_FRUITLESS_AT_ONCE = 2
+_FRUITLESS_EVERY_MS = 1000
+"""Whoever tells of ever more that nobody has, such as a relay that lies, has the publisher asked no more often."""
 HOLD_WITHOUT_PROGRESS_MS = 10_000
 """List jobs wait for the rest of the history as long as an update comes at least this often,"""
 HOLD_AT_MOST_MS = 5 * 60_000
@@ -101,6 +105,8 @@ class CatchingUp:
         self._stopped = False
         self._since_ms = 0
         self._progress_ms: int | None = None
+        self._fruitless = 0
+        self._answered_ms = 0
 
     def want(self, wanted: Head | None, at_ms: int, *, doubt: bool, testimony: bytes | None = None) -> None:
         """See to it that all up to `wanted` (None: whatever there is) is recorded; what is asked already goes on.
@@ -159,6 +165,7 @@ class CatchingUp:
     async def _ask_until_done(self, aim: _Aim) -> None:
         tries_left = len(_RETRY_DELAYS_S)
         while True:
+            await self._keep_pace()
             head, added = self._ledger.head(self._tree), aim.added
             answered = False
             try:
@@ -169,6 +176,7 @@ class CatchingUp:
                 log.warning("tree %s: the service of its upstream is of no help: %s", self._tree, error)
                 self._failed = True
                 self._hold_leap(aim)
+            self._note_answer(answered, moved=self._ledger.head(self._tree) != head)
             if answered and (aim.added == added or self._is_reached(aim)):
                 return
             if self._ledger.head(self._tree) is None:
@@ -182,6 +190,16 @@ class CatchingUp:
             await deferLater(self._reactor, _RETRY_DELAYS_S[-tries_left])
             tries_left -= 1
         self._give_up(aim)
+
+    def _note_answer(self, answered: bool, *, moved: bool) -> None:
+        self._fruitless = 0 if moved else self._fruitless + int(answered)
+        self._answered_ms = self._steady_ms()
+
+    async def _keep_pace(self) -> None:
+        """Wait a moment before a question when the last answers, a moment ago, led to nothing."""
+        left_ms = self._answered_ms + _FRUITLESS_EVERY_MS - self._steady_ms()
+        if self._fruitless >= _FRUITLESS_AT_ONCE and left_ms > 0:
+            await deferLater(self._reactor, left_ms / 1000)
 
     def _is_reached(self, aim: _Aim) -> bool:
         return not aim.doubt and (aim.wanted is None or _covers(self._ledger.head(self._tree), aim.wanted))
@@ -231,6 +249,8 @@ class CatchingUp:
         if not last and self._origin_may_know_more(state, verdict):
             raise ServiceError("only a relay answers, and it does not know the way from what was heard")
         if verdict in (Verdict.NEW_EPOCH, Verdict.FORK) or (forked and verdict is Verdict.GAP):
+            if self._ledger.head(self._tree) is not None and not _is_proven(state):
+                raise ServiceError("only a relay answers, and has nothing that the publisher signed about what it says")
             self._recorder.start_over(self._tree, state.head, None, forked=forked, testimony=state.testimony)
             return not self._client.has_more(self._tree, state.head) or await self._fetch()
         self._recorder.keep_testimony(self._tree, state)
@@ -248,6 +268,8 @@ class CatchingUp:
 
     def _note(self, state: TreeState, wanted: Head | None) -> None:
         """Take note of what a fresh word settles besides: jumps that it tells, and journals that it does not."""
+        if not _is_proven(state):  # whoever tells of a jump would confirm it as well
+            return
         self._confirmed = state.head
         leap = self._ledger.leap(self._tree)
         if leap is not None and (state.of_origin or confirms(state.head, leap.head)):
@@ -304,6 +326,11 @@ class CatchingUp:
         """Tell whether `told` is too far from what was `heard` to follow on it, and no fresh word has confirmed it."""
         leap = find_leap(heard, told, self._bounds, self._clock_ms())
         return leap is not None and not confirms(self._confirmed, told)
+
+
+def _is_proven(state: TreeState) -> bool:
+    """Tell whether a word on where a tree is is the publisher's own: told by itself, or signed and handed on."""
+    return state.of_origin or (state.testimony is not None and vouches(state.testimony, state.tree, state.head))
 
 
 def _covers(head: Head | None, wanted: Head) -> bool:

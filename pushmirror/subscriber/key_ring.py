@@ -93,7 +93,8 @@ class KeyRing:
             raise MalformedMessage("the key is of another publisher")
         if rotation.old != envelope.certificate:
             raise BadSignature("a key can be exchanged by itself alone")
-        judgement = judge_rotation(rotation, self.rotations)
+        pinned = (*self._pinned, *_flatten(self._tree_pinned.values()))
+        judgement = judge_rotation(rotation, self.rotations, [key.line for key in pinned])
         if judgement is Judgement.KNOWN:
             return judgement  # before the signature: a repetition is to cost nothing
         verify_envelope(envelope, self.every)

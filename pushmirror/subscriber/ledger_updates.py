@@ -12,7 +12,13 @@ from pushmirror.errors import UsageError
 from pushmirror.subscriber.ledger_file import transaction
 from pushmirror.subscriber.ledger_rows import head_of, pending_update, read_changes
 from pushmirror.subscriber.ledger_trust import LedgerTrust, note_beginning
-from pushmirror.subscriber.ledger_writes import count_paths, insert_pending, insert_updates, update_tree
+from pushmirror.subscriber.ledger_writes import (
+    count_paths,
+    insert_pending,
+    insert_updates,
+    shorten_pending,
+    update_tree,
+)
 from pushmirror.subscriber.records import MAX_PENDING_PATHS, NEVER, HeardUpdate, PendingUpdate
 from pushmirror.subscriber.relay.keeping import keep_beginning, keep_update
 
@@ -48,6 +54,7 @@ class LedgerUpdates(LedgerTrust):
             for heard in updates if tree in self.keeping else ():
                 keep_update(database, tree, heard, now_ms)
             newest = updates[-1]
+            shorten_pending(database, tree, updates)
             serial, epoch = newest.update.serial, newest.update.epoch
             update_tree(database, tree, epoch=epoch, announced=serial, digest=newest.digest)
             # A tree that waits for what was missing upstream waits for just this.

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from pushmirror.core.lists import format_changes
 from pushmirror.core.model import ChangeList
 from pushmirror.core.paths import TreePath, ancestors
 from pushmirror.core.wire import canonical
 from pushmirror.subscriber.ledger_file import transaction
-from pushmirror.subscriber.records import HeardUpdate
+from pushmirror.subscriber.records import MAX_PENDING_BYTES, MAX_PENDING_PATHS, MAX_PENDING_UPDATES, HeardUpdate
 
 _INSERT_PENDING = (
     "INSERT OR REPLACE INTO pending (tree, serial, at_ms, received_ms, paths, changes, root_mtime_ns, bytes)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
+
+_LOOK_EVERY_UPDATES = 256
+_LONG_LIST_BYTES = 1024 * 1024
 
 
 def _do_nothing() -> None: ...
@@ -58,6 +61,24 @@ def insert_pending(
 def insert_updates(database: sqlite3.Connection, tree: str, updates: Iterable[HeardUpdate], now_ms: int) -> None:
     """Make what `updates` announced pending, each at its serial."""
     database.executemany(_INSERT_PENDING, (_pending_row(tree, heard, now_ms) for heard in updates))
+
+
+def shorten_pending(database: sqlite3.Connection, tree: str, added: Sequence[HeardUpdate]) -> None:
+    """Make the whole tree pending, in the place of all that is with what was `added`, if that has become too much.
+
+    It is looked at now and then, and after long lists: where there are many updates it takes its time.
+    """
+    (updates,) = database.execute("SELECT count(*) FROM pending WHERE tree = ?", (tree,)).fetchone()
+    long = any(len(heard.listed or b"") >= _LONG_LIST_BYTES for heard in added)
+    if updates % _LOOK_EVERY_UPDATES >= len(added) and not long:
+        return
+    query = "SELECT sum(paths), total(length(changes)), min(received_ms) FROM pending WHERE tree = ?"
+    paths, size_bytes, since_ms = database.execute(query, (tree,)).fetchone()
+    if paths <= MAX_PENDING_PATHS and size_bytes <= MAX_PENDING_BYTES and updates <= MAX_PENDING_UPDATES:
+        return
+    database.execute("DELETE FROM pending WHERE tree = ?", (tree,))
+    newest = added[-1].update
+    insert_pending(database, tree, newest.serial, newest.at_ms, since_ms, None, None)
 
 
 def _pending_row(tree: str, heard: HeardUpdate, now_ms: int) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from pushmirror.core.leaps import Leap
 from pushmirror.core.model import Head, TreeState
+from pushmirror.core.rate import TokenBucket
 from pushmirror.core.testimony import vouches
 from pushmirror.core.wire import MAX_INLINE_BYTES
 from pushmirror.subscriber.ledger import Ledger
@@ -14,6 +15,10 @@ from pushmirror.subscriber.records import HeardUpdate
 from pushmirror.subscriber.updating import UpdatingTrees
 
 log = logging.getLogger(__name__)
+
+_LINES_PER_SECOND = 1.0
+_LINES_AT_ONCE = 200
+"""Each announcement has a line in the log, but for those of somebody who signs hundreds in a second."""
 
 
 class Recorder:
@@ -26,19 +31,26 @@ class Recorder:
         self._updating = updating
         self._clock_ms = clock_ms
         self.changed = changed
+        self._lines = TokenBucket(_LINES_PER_SECOND, _LINES_AT_ONCE, clock_ms() / 1000)
+        self._untold = 0
 
     def announce(self, tree: str, updates: Sequence[HeardUpdate]) -> None:
         """Record `updates` of `tree`, at least one and each the next of the one before, all of them or none."""
         self._updating.end(tree)
         self._ledger.announce_all(tree, updates, self._clock_ms())
+        if not self._lines.take(self._clock_ms() / 1000):
+            self._untold += 1
+            return
         first, newest = updates[0].update, updates[-1].update
         log.info(
-            "tree %s: announced serial %d, %d changed, %d deleted%s%s",
+            "tree %s: announced serial %d, %d changed, %d deleted%s%s%s",
             tree, newest.serial, sum(heard.update.changed for heard in updates),
             sum(heard.update.deleted for heard in updates),
             ", the whole tree" if any(heard.update.whole for heard in updates) else "",
             f", with all since {first.serial}" if len(updates) > 1 else "",
+            f" ({self._untold} announcements before without a line)" if self._untold else "",
         )  # fmt: skip
+        self._untold = 0
 
     def hold_leap(self, tree: str, leap: Leap) -> None:
         """Record a jump that waits for the operator; what is at hand goes on."""

@@ -10,6 +10,9 @@ from pushmirror.core.paths import TreePath
 
 MAX_PENDING_PATHS = 1_000_000
 """A tree with more pending than this is synced as a whole: that costs less than to go through all the lists."""
+MAX_PENDING_UPDATES = 100_000
+MAX_PENDING_BYTES = 512 * 1024 * 1024
+"""Nor are more updates, or longer lists, kept of a tree that cannot be synced: it is paused, or its source is away."""
 NEVER = -1
 """The `applied` of a tree that does not even hold what its publisher had before serial 1."""
 

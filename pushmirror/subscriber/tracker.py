@@ -25,6 +25,8 @@ _FAR = "far"
 """In the place of an epoch: what is too far away is asked about once a minute, whatever epochs it tells."""
 DEFAULT_BOUNDS = LeapBounds(serials=100_000, epoch_ms=86_400_000)
 _DOUBT_EVERY_MS = 60_000
+_MOST_DOUBTS = 10
+"""So many epochs of a tree are asked about in a minute: each answer tells which one is right, and not of one alone."""
 
 
 class Tracker:
@@ -53,7 +55,7 @@ class Tracker:
             tree: CatchingUp(reactor, tree, ledger, self._recorder, client, clock_ms, steady_ms, bounds)
             for tree in self._trees
         }
-        self._doubted_ms: dict[tuple[str, str | None], int] = {}
+        self._doubted_ms: dict[str, dict[str | None, int]] = {tree: {} for tree in self._trees}
         self._started_s = 0.0
         self._first_contact: Any = None
 
@@ -199,13 +201,13 @@ class Tracker:
     def _may_doubt(self, tree: str, epoch: str | None = None) -> bool:
         """Old messages can be replayed by anybody: they make us ask the publisher, but not more than once a minute.
 
-        An `epoch` that is younger than the one that is believed has a minute of its own.
+        An `epoch` that is younger than the one that is believed has a minute of its own, as long as they are few.
         """
         now_ms = self._steady_ms()
-        last_ms = self._doubted_ms.get((tree, epoch))
-        if last_ms is not None and now_ms - last_ms < _DOUBT_EVERY_MS:
+        # Whoever signs may have ever younger epochs: those of a minute ago are forgotten, and only so many remembered.
+        recent = {key: at_ms for key, at_ms in self._doubted_ms[tree].items() if now_ms - at_ms < _DOUBT_EVERY_MS}
+        self._doubted_ms[tree] = recent
+        if epoch in recent or (epoch is not None and len(recent) >= _MOST_DOUBTS):
             return False
-        # Whoever signs may have ever younger epochs: those of a minute ago are forgotten.
-        self._doubted_ms = {key: at_ms for key, at_ms in self._doubted_ms.items() if now_ms - at_ms < _DOUBT_EVERY_MS}
-        self._doubted_ms[tree, epoch] = now_ms
+        recent[epoch] = now_ms
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from pushmirror.core.lists import list_digest
-from pushmirror.core.messages import MAX_UPDATING_MS
+from pushmirror.core.messages import LONGEST_HEARTBEAT_MS, MAX_UPDATING_MS, SHORTEST_HEARTBEAT_MS
 from pushmirror.core.model import (
     ChangeList,
     Event,
@@ -112,7 +112,7 @@ heartbeats = st.builds(
     publisher=names,
     counter=counts,
     at_ms=counts,
-    interval_ms=st.integers(1, MAX_INTEGER),
+    interval_ms=st.integers(SHORTEST_HEARTBEAT_MS, LONGEST_HEARTBEAT_MS),
     trees=st.dictionaries(names, heads(), max_size=4),
 )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushmirror.core.history_line import list_body, split_line
-from pushmirror.core.wire import MAX_MESSAGE_BYTES, canonical, digest, parse_object
+from pushmirror.core.wire import MAX_MESSAGE_BYTES, MAX_VALUES, canonical, digest, parse_object
 from pushmirror.errors import MalformedMessage
 from tests.core.test_wire import json_objects
 
@@ -81,3 +84,31 @@ def test_the_list_has_its_canonical_form() -> None:
     body = canonical(LISTED)
     assert list_body(json.dumps(LISTED, indent=2).encode(), digest(body)) == body
     assert list_body(body, digest(body)) is body
+
+
+def measure(read: Callable[[bytearray], object], body: bytes) -> int:
+    """Return how many bytes of memory reading takes at its highest, beside those that are read."""
+    line = bytearray(body)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(MalformedMessage):
+            read(line)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_millions_of_empty_values_are_not_made() -> None:
+    """Plain JSON takes twenty times the size of such a line, before any signature could be looked at."""
+    attack = b'{"update":{},"more":[' + b"[]," * (MAX_VALUES // 2) + b"0]}"
+    assert measure(json.loads, attack) > 20 * len(attack)
+    assert measure(split_line, attack) < len(attack) / 4
+    with pytest.raises(MalformedMessage, match="values"):
+        split_line(bytearray(attack))
+
+
+def test_an_update_is_no_longer_than_a_message() -> None:
+    """In whatever form its line is written."""
+    update = {"text": "x" * MAX_MESSAGE_BYTES}
+    with pytest.raises(MalformedMessage, match="update of more than"):
+        split_line(bytearray(json.dumps({"update": update, "list": None}).encode()))

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushmirror.core.liveness import Beat, Pulse, silence_pause_ms
+from pushmirror.core.messages import LONGEST_HEARTBEAT_MS, format_heartbeat, parse_heartbeat
 from pushmirror.core.model import Heartbeat
+from pushmirror.core.wire import MAX_INTEGER
+from pushmirror.errors import MalformedMessage
 
 INTERVAL = 30_000
 PATIENCE = 3 * INTERVAL
@@ -196,3 +199,25 @@ def test_a_silent_publisher_is_tried_patiently(tries: int, interval_ms: int, spr
     else:
         assert 45_000 <= pause_ms <= 15 * 60_000 * 1.25
         assert pause_ms <= silence_pause_ms(tries + 1, interval_ms, spread)
+
+
+def test_no_heartbeat_makes_a_publisher_look_alive_for_ever(wire: Wire) -> None:
+    """Whoever steals its key can say of any time to come, and no other heartbeat counts, until it answers itself."""
+    wire.hear(Heartbeat("p", MAX_INTEGER, MAX_INTEGER, LONGEST_HEARTBEAT_MS, {}))
+    assert wire.beat() is Beat.STALE
+    wire.answer()
+    assert wire.beat() is Beat.FRESH
+    wire.now_ms += PATIENCE + 1
+    assert wire.state == "silent"
+
+
+def test_without_a_bound_one_heartbeat_makes_a_publisher_look_alive_for_ever(wire: Wire) -> None:
+    """No answer of the publisher mends that, and nobody notices when it is gone: so such a heartbeat is refused."""
+    forged = Heartbeat("p", MAX_INTEGER, MAX_INTEGER, MAX_INTEGER, {})
+    wire.hear(forged)
+    wire.answer()
+    assert wire.beat() is Beat.STALE
+    wire.now_ms += 365 * DAY
+    assert wire.state == "connected"
+    with pytest.raises(MalformedMessage):
+        parse_heartbeat(format_heartbeat(forged))

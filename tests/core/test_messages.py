@@ -198,7 +198,7 @@ HOSTILE: dict[str, dict[str, tuple[object, ...]]] = {
         "publisher": NAMES,
         "counter": (None, *INTEGERS),
         "at_ms": (None, *INTEGERS),
-        "interval_ms": INTEGERS,
+        "interval_ms": (0, 999, 3_600_001, MAX_INTEGER, *INTEGERS),
         "trees": (
             None,
             [],
@@ -289,7 +289,7 @@ def test_defaults_of_absent_keys() -> None:
     """Without an interval a heartbeat has the protocol's; without an inline list it has to be fetched."""
     heartbeat = {key: value for key, value in format_heartbeat(HEARTBEAT).items() if key != "interval_ms"}
     assert parse_heartbeat(heartbeat).interval_ms == 30_000
-    assert parse_heartbeat({**heartbeat, "interval_ms": 0}).interval_ms == 30_000
+    assert parse_heartbeat({**heartbeat, "interval_ms": None}).interval_ms == 30_000
     update = {key: value for key, value in format_update(UPDATE).items() if key != "list"}
     assert parse_update(update) == replace(UPDATE, changes=None)
 

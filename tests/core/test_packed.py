@@ -14,7 +14,7 @@ from pushmirror.core.lists import MAX_LIST_PATHS, format_changes, open_changes, 
 from pushmirror.core.model import ChangeList
 from pushmirror.core.packed import NotPacked, unpack
 from pushmirror.core.paths import TreePath
-from pushmirror.core.wire import canonical, parse_object
+from pushmirror.core.wire import MAX_VALUES, canonical, parse_object
 from pushmirror.errors import MalformedMessage
 from tests.core.strategies import change_lists
 from tests.core.test_lists import HOSTILE_LISTS, HOSTILE_PATHS, listings, make_raw
@@ -122,6 +122,27 @@ def test_memory_of_a_long_list() -> None:
         tracemalloc.stop()
     assert found == changes
     assert peak_bytes - kept_bytes < len(body) / 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"changed":[' + b"[]," * (MAX_VALUES // 2) + b"0]}",
+        b'{"changed":["a",' + b"0," * MAX_VALUES + b"0]}",
+        b'{"changed":[' * (MAX_VALUES // 2 + 1) + b"]}",
+    ],
+    ids=["arrays", "numbers", "keys"],
+)
+def test_memory_of_what_is_no_list(body: bytes) -> None:
+    """What a publisher signs that was taken over is refused before millions of objects are made of it."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedMessage):
+            open_changes(body)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < len(body) / 4
 
 
 def test_more_paths_than_the_limit() -> None:

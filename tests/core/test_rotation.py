@@ -46,6 +46,8 @@ def known(*rotations: Rotation) -> dict[str, Rotation]:
     return {rotation.old: rotation for rotation in rotations}
 
 
+D2 = key(902)
+"""Pinned as well as A."""
 LONG = [exchange(key(number), key(number + 1)) for number in range(MAX_ROTATIONS)]
 CHAIN = known(exchange(A, B, day=0), exchange(B, C, day=30))
 
@@ -63,11 +65,15 @@ CHAIN = known(exchange(A, B, day=0), exchange(B, C, day=30))
         (exchange(C, C), CHAIN, Judgement.CIRCULAR),
         (exchange(key(MAX_ROTATIONS), key(901)), known(*LONG), Judgement.TOO_MANY),
         (exchange(key(900), key(901)), known(*LONG), Judgement.NEW),
+        (exchange(D2, key(901)), known(*LONG, exchange(key(MAX_ROTATIONS), D2)), Judgement.NEW),
     ],
 )  # fmt: skip
 def test_a_rotation_is_judged(rotation: Rotation, before: dict[str, Rotation], judgement: Judgement) -> None:
-    """New, a repetition of any age, against one that was before, in a circle, or one too many of its chain."""
-    assert judge_rotation(rotation, before) is judgement
+    """New, a repetition of any age, against one that was before, in a circle, or one too many of its chain.
+
+    Whoever leads a chain of his own to a key that is pinned uses up nothing of it.
+    """
+    assert judge_rotation(rotation, before, (A, D2)) is judgement
 
 
 @pytest.mark.parametrize(
@@ -148,7 +154,10 @@ def test_no_rotations_lead_away_from_what_is_pinned(pinned: list[str], told: lis
     """Whatever is told in whatever order: what counts is pinned, or was exchanged for something that did."""
     taken: dict[str, Rotation] = {}
     for rotation in told:
-        if rotation.old in believed_keys(pinned, taken, ()) and judge_rotation(rotation, taken) is Judgement.NEW:
+        if (
+            rotation.old in believed_keys(pinned, taken, ())
+            and judge_rotation(rotation, taken, pinned) is Judgement.NEW
+        ):
             taken[rotation.old] = rotation
     believed = believed_keys(pinned, taken, retired_keys(taken, now_ms))
     reachable = set(pinned)
@@ -166,9 +175,9 @@ def test_telling_it_all_again_changes_nothing(told: list[Rotation]) -> None:
     """A recorded rotation that is replayed later, in any order, is none."""
     taken: dict[str, Rotation] = {}
     for rotation in told:
-        if judge_rotation(rotation, taken) is Judgement.NEW:
+        if judge_rotation(rotation, taken, ()) is Judgement.NEW:
             taken[rotation.old] = rotation
-    assert all(judge_rotation(rotation, taken) is not Judgement.NEW for rotation in (*told, *reversed(told)))
+    assert all(judge_rotation(rotation, taken, ()) is not Judgement.NEW for rotation in (*told, *reversed(told)))
 
 
 @given(keys, st.sets(keys), st.lists(rotations, max_size=12), st.integers(0, 2**62))

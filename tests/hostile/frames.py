@@ -104,7 +104,7 @@ class Arsenal:
         for counter, head in enumerate(heads, start=1):
             msg = {
                 "format": 1, "publisher": self._followed.publisher, "relay": name, "counter": counter,
-                "at_ms": counter, "interval_ms": 1, "trees": {self._followed.tree: head},
+                "at_ms": counter, "interval_ms": 1000, "trees": {self._followed.tree: head},
             }  # fmt: skip
             yield [self._topic(RELAY_HEARTBEAT), self._sealed(RELAY_HEARTBEAT, msg, key)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,7 +55,7 @@ def test_a_relay_is_verified_by_its_own_key_and_by_no_other(key: PrivateKey, tmp
     relay_key = make_key(tmp_path, "r.example.net")
     head = {"epoch": "1790000000000-0123456789abcdef", "serial": 0, "digest": None, "cleaned": 0}
     msg = {
-        "format": 1, "publisher": PUBLISHER, "relay": "r.example.net", "counter": 1, "at_ms": 1, "interval_ms": 1,
+        "format": 1, "publisher": PUBLISHER, "relay": "r.example.net", "counter": 1, "at_ms": 1, "interval_ms": 1000,
         "trees": {TREE: head},
     }  # fmt: skip
     voice = Voice(PUBLISHER, topic_of(""), (key.public,), {}, {"r.example.net": (relay_key.public,)})
@@ -130,6 +131,23 @@ def test_what_is_strange_is_not_verified(key: PrivateKey, node_key: PrivateKey, 
         heard = hear(topic.encode(), body, [voice])
         assert (heard.trust, heard.cause, heard.signer) == (trust, cause, None), name
         assert heard.fault, name
+
+
+def test_a_key_for_one_tree_proves_nothing_about_others(key: PrivateKey, tmp_path: Path) -> None:
+    """Neither does the publisher's about a tree with keys of its own, but for heartbeats, which are a sign of life."""
+    own = make_key(tmp_path, "own")
+    voice = Voice(PUBLISHER, topic_of(""), (key.public,), tree_keys={"other": (own.public,)})
+
+    def trust(signer: PrivateKey, kind: str, msg: dict[str, Any]) -> Trust:
+        return hear(topic_of(kind).encode(), sign(signer, kind, msg), [voice]).trust
+
+    about = {"other": {**update_msg(), "tree": "other"}, TREE: update_msg()}
+    assert trust(own, UPDATED, about["other"]) is trust(key, UPDATED, about[TREE]) is Trust.VERIFIED
+    assert trust(own, UPDATED, about[TREE]) is trust(key, UPDATED, about["other"]) is Trust.UNVERIFIED
+    beat = heartbeat_msg()
+    assert trust(key, HEARTBEAT, beat) is Trust.VERIFIED
+    assert trust(own, HEARTBEAT, beat) is Trust.UNVERIFIED
+    assert trust(own, HEARTBEAT, {**beat, "trees": {"other": next(iter(beat["trees"].values()))}}) is Trust.VERIFIED
 
 
 def test_without_keys_nothing_is_verified(key: PrivateKey) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pushmirror.core.rotation import ROTATED, Judgement, Rotation, format_rotation
+from pushmirror.core.rotation import MAX_ROTATIONS, ROTATED, Judgement, Rotation, format_rotation
 from pushmirror.core.wire import Envelope, open_envelope
 from pushmirror.errors import BadSignature, MalformedMessage
 from pushmirror.keys import PrivateKey, seal
@@ -234,6 +235,16 @@ def test_a_pinned_key_that_was_exchanged_ends_although_it_is_pinned(keys: Keys, 
     ring.take("a", "b")
     ring.time.now_ms += WEEK_MS
     assert ring.of(TREE) == "b"
+
+
+def test_the_key_of_a_tree_does_not_use_up_the_rotations_of_the_publisher(keys: Keys, ledger: Ledger) -> None:
+    """Its thief leads as long a chain as he may to the publisher's key, which is exchanged all the same."""
+    ring = Ring(keys, ledger, "a", **{TREE: "b"})
+    chain = ["b", *(f"evil{number}" for number in range(MAX_ROTATIONS - 1)), "a"]
+    assert {ring.take(old, new) for old, new in pairwise(chain)} == {Judgement.NEW}
+    assert ring.take("a", "c") is Judgement.NEW
+    assert ring.take("c", "d") is Judgement.NEW
+    assert ring.of(OTHER_TREE) == "acd"
 
 
 def test_the_keys_of_two_publishers_are_apart(keys: Keys, ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import stat
 import time
@@ -17,8 +18,10 @@ from pushmirror.core.paths import TreePath
 from pushmirror.errors import StateError, UsageError
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.ledger_file import FORMAT
+from pushmirror.subscriber.recorder import Recorder
 from pushmirror.subscriber.records import MAX_PENDING_PATHS, NEVER, HeardUpdate, JobRecord
-from tests.subscriber.upstream import IDENTITY, OTHER_TREE, PUBLISHER, TREE, paths, put
+from pushmirror.subscriber.updating import UpdatingTrees
+from tests.subscriber.upstream import IDENTITY, OTHER_TREE, PUBLISHER, TREE, Time, paths, put
 
 EPOCH = "1700000000000-0123456789abcdef"
 NEXT_EPOCH = "1800000000000-0123456789abcdef"
@@ -282,6 +285,52 @@ def test_too_much_for_a_list_job_is_synced_as_a_whole(ledger: Ledger, tmp_path: 
         assert [update.body is None for update in ledger.pending(TREE)] == [whole, whole]
     finish(ledger, 2, taken=ledger.pending(TREE)[-1].number)
     assert (ledger.tree(TREE).whole_pending, ledger.pending(TREE)) == (False, ())
+
+
+def test_what_is_pending_does_not_grow_without_end(ledger: Ledger, tmp_path: Path) -> None:
+    """Of a tree that is not synced for a month, or whose publisher's key was stolen: the whole tree takes its place."""
+    begin_at(ledger, 0)
+    announce(ledger, 1, put("a"), now_ms=NOW + 1)
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
+        other.execute("UPDATE pending SET paths = ?", (MAX_PENDING_PATHS,))
+        other.executemany(
+            "INSERT INTO pending (tree, serial, at_ms, received_ms, paths) VALUES (?, ?, 0, ?, 1)",
+            [(TREE, serial, NOW + serial) for serial in range(2, 256)],
+        )
+    running = ledger.pending(TREE)[-1].number
+    announce(ledger, 256, put("b"), now_ms=NOW + 256)
+    (whole,) = ledger.pending(TREE)
+    assert (whole.serial, whole.body, ledger.tree(TREE).pending_since_ms) == (256, None, NOW + 1)
+    finish(ledger, 255, taken=running)
+    assert ledger.tree(TREE).whole_pending, "a job that began before has not brought it"
+    finish(ledger, 256, taken=whole.number)
+    assert (ledger.pending(TREE), ledger.tree(TREE).applied) == ((), 256)
+
+
+def test_what_is_pending_is_looked_at_after_each_long_list(ledger: Ledger, tmp_path: Path) -> None:
+    """A few hundred of them would fill the disk."""
+    begin_at(ledger, 0)
+    announce(ledger, 1, put("a"))
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
+        other.execute("UPDATE pending SET paths = ?", (MAX_PENDING_PATHS,))
+    long = replace(heard(2, put("b")), listed=bytearray(2 * 1024 * 1024))
+    ledger.announce_all(TREE, (long,), NOW)
+    assert [update.body for update in ledger.pending(TREE)] == [None]
+
+
+def test_announcements_do_not_fill_the_log(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever has the key can sign hundreds in a second; how many had no line is told by the next one that has."""
+    caplog.set_level(logging.INFO)
+    begin_at(ledger, 0)
+    time_ms = Time(NOW)
+    recorder = Recorder(ledger, UpdatingTrees(time_ms), time_ms, lambda tree: None)
+    for serial in range(1, 211):
+        recorder.announce(TREE, (heard(serial, put("a")),))
+    assert len(caplog.records) == 200
+    time_ms.now_ms += 1000
+    recorder.announce(TREE, (heard(211, put("a")),))
+    assert "serial 211" in caplog.text
+    assert "(10 announcements before without a line)" in caplog.text
 
 
 def test_trees_do_not_mix(ledger: Ledger) -> None:

@@ -316,10 +316,10 @@ def test_bad_messages_are_no_sign_of_life(following: Following, upstream: Upstre
     assert following.listener.state == "connecting"
 
 
-def tries_within(following: Following, minutes: int) -> list[int]:
+def tries_within(following: Following, minutes: int = 0, seconds: int = 0) -> list[int]:
     """Watch every second; return after how many seconds the upstream was to be tried."""
     found = []
-    for second in range(1, minutes * 60 + 1):
+    for second in range(1, minutes * 60 + seconds + 1):
         following.time.now_ms += 1000
         if following.listener.watch_silence():
             found.append(second)
@@ -333,6 +333,19 @@ def test_a_silent_upstream_is_tried_again_and_again(following: Following, upstre
     assert tries == [36, 96, 216, 456, 936, 1836, 2736], "half an interval after it fell silent, then 1, 2, 4 minutes"
     following.hear(upstream.heartbeat_frames(interval_ms=10_000))
     assert tries_within(following, 2) == tries[:2]
+
+
+def test_who_is_heard_and_lost_again_has_nobody_asked_all_the_time(
+    following: Following, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A heartbeat just after each silence began: neither are services asked each time, nor is the log filled."""
+    caplog.set_level(logging.INFO)
+    tries = 0
+    for _ in range(150):
+        following.hear(upstream.heartbeat_frames(interval_ms=1000))
+        tries += len(tries_within(following, seconds=5))
+    assert 50 <= tries <= 75, "not 150"
+    assert sum("silent" in record.getMessage() for record in caplog.records) <= 75
 
 
 def test_heartbeats_that_come_late_are_no_sign_of_life_and_news_all_the_same(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from pushmirror.core.messages import epoch_order
-from pushmirror.core.model import ChangeList, Head
+from pushmirror.core.model import ChangeList, Head, Heartbeat, RelayHead
 from pushmirror.core.paths import TreePath
 from pushmirror.core.testimony import vouches
 from pushmirror.http.answers import Answer
@@ -19,7 +20,7 @@ from pushmirror.subscriber.records import NEVER
 from pushmirror.subscriber.tracker import FIRST_CONTACT_S
 from tests.subscriber.following import Following
 from tests.subscriber.test_service_client import entry, lines, state_body
-from tests.subscriber.upstream import START_MS, TREE, RawService, Upstream, put
+from tests.subscriber.upstream import PUBLISHER, START_MS, TREE, RawService, Upstream, put
 from tests.support.reactor import Spin
 
 pytestmark = pytest.mark.slow
@@ -357,6 +358,23 @@ def test_old_messages_that_are_replayed_change_nothing_and_ask_little(following:
     assert following.ledger.tree(TREE) == before
 
 
+def test_ever_younger_epochs_are_not_remembered(begun: Following, upstream: Upstream) -> None:
+    """A thief of the key signs hundreds of them in a second; the true one is followed among them."""
+    upstream.new_journal(START_MS + 1_000_000)
+    upstream.announce(put("x"))
+    forged = [Head(f"{START_MS + 2_000_000 + number}-00000000", 1, "1" * 64) for number in range(3000)]
+    tracemalloc.start()
+    try:
+        for head in forged:
+            begun.tracker.take_heartbeat(Heartbeat(PUBLISHER, 1, START_MS, 30_000, {TREE: head}))
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 100_000
+    begun.turn_until_done()
+    assert begun.ledger.head(TREE) == upstream.head()
+
+
 def test_a_publisher_that_has_announced_nothing_yet_is_a_place_to_begin(
     following: Following, upstream: Upstream
 ) -> None:
@@ -367,6 +385,23 @@ def test_a_publisher_that_has_announced_nothing_yet_is_a_place_to_begin(
     following.apply()
     following.hear(*following.frames(upstream, *upstream.announce(put("a"))))
     assert following.pending == [1]
+
+
+def test_a_relay_that_tells_of_ever_more_has_the_publisher_asked_once_a_second(
+    begun: Following, upstream: Upstream
+) -> None:
+    """Twenty times a second, of what nobody has; news of the publisher's own is taken meanwhile as ever."""
+    epoch = upstream.journal.epoch
+    for number in range(200):
+        told = RelayHead(epoch, Head(epoch, 50 + number, "1" * 64), 0)
+        begun.tracker.take_relay_heads({TREE: told}, START_MS, leads=True)
+        begun.time.now_ms += 50
+        begun.clock.advance(0.05)
+        begun.turn(4)
+    assert 4 <= len(upstream.service.asked) <= 30
+    begun.hear(*begun.frames(upstream, *upstream.announce(put("c"))))
+    assert begun.ledger.head(TREE) == upstream.head()
+    begun.turn_until_done(waiting=True)
 
 
 # --- a service that is of no help

@@ -91,9 +91,9 @@ class RelayNode:
         port = reactor.listenTCP(0, ServiceFactory(reactor, answers), interface="127.0.0.1")
         return port, f"http://127.0.0.1:{port.getHost().port}"
 
-    def begin(self, head: Head) -> None:
-        """Start over at `head`, in another history."""
-        self.ledger.start_over(TREE, head, 0, self.time(), same_history=False)
+    def begin(self, head: Head, testimony: bytes | None = None) -> None:
+        """Start over at `head`, in another history, of which the publisher told in `testimony`."""
+        self.ledger.start_over(TREE, head, 0, self.time(), same_history=False, testimony=testimony)
 
     def hear(self, upstream: Upstream, *rows: UpdateRow) -> None:
         """Record updates as announced."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.internet.task import Clock
 from pushmirror.core.messages import UPDATED, parse_heartbeat
 from pushmirror.core.model import Head, RelayHead
 from pushmirror.core.testimony import vouches
-from pushmirror.core.wire import open_envelope
+from pushmirror.core.wire import MAX_INTEGER, open_envelope
 from pushmirror.errors import ServiceError
 from pushmirror.http.questions import Refusal, UpdatesQuestion
 from pushmirror.keys import PublicKey
@@ -23,7 +24,7 @@ from pushmirror.subscriber.relay.client import RelayAddress, RelayClient
 from pushmirror.subscriber.relay.services import Services
 from pushmirror.subscriber.service_client import ServiceClient
 from pushmirror.subscriber.tracker import Tracker
-from tests.subscriber.relay.node import RELAY, RelayNode
+from tests.subscriber.relay.node import RELAY, RelayNode, heard
 from tests.subscriber.upstream import ENVIRONMENT, PREFIX, PUBLISHER, TREE, Upstream, paths, put
 from tests.support.reactor import Spin
 
@@ -319,6 +320,54 @@ def test_the_publishers_word_is_verified_with_the_keys_of_its_tree(
     below.turn_until(lambda: below.ledger.header(TREE) == own)
 
 
+def testimony_of(upstream: Upstream, head: Head) -> bytes:
+    """Return a message in which the publisher tells of `head`."""
+    return upstream.heartbeat_frames({TREE: head})[1]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "serial", "told"),
+    [
+        ("1790000000001-0123456789abcdef", 4, None),
+        ("7258118400000-0123456789abcdef", 1, None),
+        (None, MAX_INTEGER, None),
+        (None, MAX_INTEGER, 1),
+        (None, 1, None),
+    ],
+    ids=["epoch", "epoch to come", "serial", "serial beyond what was signed", "digest"],
+)
+def test_a_relay_that_lies_does_not_lead_away_from_what_the_publisher_signed(
+    below: Below,
+    node: RelayNode,
+    second: RelayNode,
+    upstream: Upstream,
+    epoch: str | None,
+    serial: int,
+    told: int | None,
+) -> None:
+    """Nobody starts over for what it makes up, and honest updates are believed as before: no key of a relay, with
+    nothing that the publisher has signed, makes them look old."""
+    upstream.announce(put("a"))
+    bring(node, upstream, upto=1)
+    below.follow((RELAY, node), (SECOND, second))
+    below.hear(RELAY, node)
+    below.turn_until(lambda: below.announced == 1)
+    below.turn()
+    below.apply()
+    honest = upstream.head()
+    made_up = Head(epoch or honest.epoch, serial, "e" * 64)
+    second.begin(made_up, None if told is None else testimony_of(upstream, replace(honest, serial=told)))
+    second.apply(serial)
+    below.heads.pop(RELAY)
+    below.silence(RELAY)
+    below.hear(SECOND, second)
+    below.turn_until_done(waiting=True)
+    assert (below.ledger.head(TREE), below.pending) == (honest, [])
+    (row,) = upstream.announce(put("b"))
+    below.tracker.take_update(heard(upstream, row))
+    assert below.ledger.head(TREE) == upstream.head()
+
+
 def test_a_younger_epoch_is_believed_of_a_relay_and_an_older_one_only_when_nobody_told_the_younger_last(
     below: Below, node: RelayNode, second: RelayNode, upstream: Upstream
 ) -> None:
@@ -332,7 +381,7 @@ def test_a_younger_epoch_is_believed_of_a_relay_and_an_older_one_only_when_nobod
     below.turn_until(lambda: below.announced == 1)
     below.turn()
     young = Head("1790000000001-0123456789abcdef", 4, "d" * 64)
-    second.begin(young)
+    second.begin(young, testimony_of(upstream, young))
     second.apply(4)
     below.heads.pop(RELAY)
     below.hear(SECOND, second, leads=False)
@@ -365,7 +414,7 @@ def test_another_digest_for_the_same_serial_is_believed_of_the_relay_that_goes_b
     below.turn()
     below.apply()
     fork = Head(upstream.journal.epoch, 1, "e" * 64)
-    node.begin(fork)
+    node.begin(fork, testimony_of(upstream, fork))
     node.apply(1)
     below.changed.clear()
     below.hear(RELAY, node, leads=False)
