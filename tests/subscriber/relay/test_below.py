@@ -320,7 +320,7 @@ def test_the_publishers_word_is_verified_with_the_keys_of_its_tree(
     below.turn_until(lambda: below.ledger.header(TREE) == own)
 
 
-def testimony_of(upstream: Upstream, head: Head) -> bytes:
+def proof_of(upstream: Upstream, head: Head) -> bytes:
     """Return a message in which the publisher tells of `head`."""
     return upstream.heartbeat_frames({TREE: head})[1]
 
@@ -356,7 +356,7 @@ def test_a_relay_that_lies_does_not_lead_away_from_what_the_publisher_signed(
     below.apply()
     honest = upstream.head()
     made_up = Head(epoch or honest.epoch, serial, "e" * 64)
-    second.begin(made_up, None if told is None else testimony_of(upstream, replace(honest, serial=told)))
+    second.begin(made_up, None if told is None else proof_of(upstream, replace(honest, serial=told)))
     second.apply(serial)
     below.heads.pop(RELAY)
     below.silence(RELAY)
@@ -381,7 +381,7 @@ def test_a_younger_epoch_is_believed_of_a_relay_and_an_older_one_only_when_nobod
     below.turn_until(lambda: below.announced == 1)
     below.turn()
     young = Head("1790000000001-0123456789abcdef", 4, "d" * 64)
-    second.begin(young, testimony_of(upstream, young))
+    second.begin(young, proof_of(upstream, young))
     second.apply(4)
     below.heads.pop(RELAY)
     below.hear(SECOND, second, leads=False)
@@ -414,7 +414,7 @@ def test_another_digest_for_the_same_serial_is_believed_of_the_relay_that_goes_b
     below.turn()
     below.apply()
     fork = Head(upstream.journal.epoch, 1, "e" * 64)
-    node.begin(fork, testimony_of(upstream, fork))
+    node.begin(fork, proof_of(upstream, fork))
     node.apply(1)
     below.changed.clear()
     below.hear(RELAY, node, leads=False)
