@@ -20,11 +20,15 @@ def check(data: bytes) -> None:
     lines = data.splitlines(keepends=True)
     items = parse_items(lines)
     assert items.plain <= items.present and items.changed <= items.present
+    named = {*items.present, *items.links, *items.deleted, *(stamp.path for stamp in items.listed)}
     assert items.brought >= 0 and (items.entries is None or items.entries >= 0)
     for source in _SOURCES:
         notes = parse_notes(lines, source)
         assert all(error.isprintable() for error in notes.errors) and len(notes.errors) <= 20
         assert b"" not in notes.vanished | notes.unreadable
+        named.update(notes.vanished, notes.unreadable, notes.superseded, notes.clashes)
+    for path in named:
+        judge_path(path)
     assert printable(data).isprintable()
     has_clash(data)
     parse_progress(data)
@@ -55,6 +59,7 @@ def seeds() -> Iterable[bytes]:
     """Yield lines of each form."""
     yield from (
         b">f+++++++++ pool/a.deb\n.d..t...... pool/\ncd+++++++++ new/\nhf+++++++++ two => one\ncLc.T...... a -> b\n",
+        b"cL+++++++++ ../out\ncd+++++++++ /etc/\n*deleting   d/../../out\ncould not make way for new link: ../out\n",
         b"*deleting   old/\n*deleting   new\\#012line\n.f          same\n>f.st...... lit\\#134#012x\n",
         b"Number of files: 2,011 (reg: 3)\nTotal transferred file size: 77 bytes\nTotal bytes received: 4096\n",
         b"Number of files: 2011\n-rw-r--r--          2,048 2026/11/22 13:24:41 project/trace/a\n",

@@ -170,7 +170,7 @@ def _plan_deletions(plan: Plan, paths: tuple[TreePath, ...], parts: TreeParts, r
         names = parts.mirror.top_names(paths, PROBED_NAMES)
         if names:
             _add_run(plan, Stage(StageKind.PROBE, names), parts)
-    _add_run(plan, Stage(StageKind.DELETE, present), parts)
+    _add_run(plan, Stage(StageKind.DELETE, present, most_deletions=count), parts)
 
 
 def _add_run(plan: Plan, stage: Stage, parts: TreeParts, *, exact_times: bool = False) -> None:

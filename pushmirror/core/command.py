@@ -16,7 +16,7 @@ from pushmirror.core.source import Source
 _COMMON = (
     "-lptH",
     "--safe-links",
-    "--chmod=ug-s",
+    "--chmod=ug-s,Du+rx",
     "--no-motd",
     "--no-human-readable",
     "--stats",
@@ -74,6 +74,8 @@ def build_command(stage: Stage, source: Source, tree: str, options: RunOptions) 
     target = options.metadata_dir if stage.kind is StageKind.METADATA else tree
     scope = _LISTED if not whole else _whole_scope(options)
     chosen = (*_COMMON, *scope, *_stage_options(stage.kind, tree, options), *_filters(stage.kind, whole, options))
+    if stage.most_deletions is not None:
+        chosen = (*chosen, f"--max-delete={stage.most_deletions}")
     listing = b"".join(source.entry(path) + b"\0" for path in stage.paths)
     return Command((*chosen, *_limits(options), "--", origin, f"{target}/"), listing)
 

@@ -215,6 +215,8 @@ class Stage:
 
     kind: StageKind
     paths: tuple[TreePath, ...] = ()
+    most_deletions: int | None = None
+    """How many entries the delete stage may delete, if that is known."""
 
     @property
     def recursive(self) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pushmirror.core.model import Stamp
-from pushmirror.core.paths import TreePath
+from pushmirror.core.paths import TreePath, trust
 from pushmirror.core.source import Source
+from pushmirror.errors import UntrustedPath
 
 ITEM = re.compile(rb"([<>ch.][fdLDS][^ ]{9}|[<>ch.][fdLDS] {9}) (.+)", re.DOTALL)
 DELETION = re.compile(rb"\*deleting   (.+)", re.DOTALL)
@@ -24,7 +25,8 @@ _LISTED = re.compile(
 )
 """A plain file as ``--list-only`` prints it, in universal time.
 
-What is printed may come from the other side, here as below: numbers of any length, and months that there are not.
+What is printed may come from the other side, here as below: whole lines of its own, which look like any of rsync's,
+with numbers of any length, months that there are not, and names that lead out of the tree.
 """
 _NANOSECONDS = 10**9
 _ESCAPE = re.compile(rb"\\#([0-3][0-7]{2})")
@@ -127,21 +129,25 @@ class _Counted:
         if match := ITEM.fullmatch(line):
             self._take_item(match[1], unescape(match[2]))
         elif match := DELETION.fullmatch(line):
-            self.deleted.append(TreePath(unescape(match[1]).rstrip(b"/")))
+            self.deleted.extend(_trusted(unescape(match[1]).rstrip(b"/")))
         elif match := _STATISTIC.match(line):
             self.statistics[match[1]] = int(match[2])
         elif match := _IGNORED.fullmatch(line):
-            path = TreePath(unescape(match[1] or match[2]))
-            self.present.add(path)
-            self.plain.add(path)
+            found = _trusted(unescape(match[1] or match[2]))
+            self.present.update(found)
+            self.plain.update(found)
             if match[1]:
-                self.links.add(path)
+                self.links.update(found)
         elif match := _LISTED.fullmatch(line):
             at_s = calendar.timegm(tuple(map(int, match.groups()[1:7])))
-            self.listed.append(Stamp(TreePath(unescape(match[8])), int(match[1]), at_s * _NANOSECONDS))
+            found = _trusted(unescape(match[8]))
+            self.listed.extend(Stamp(path, int(match[1]), at_s * _NANOSECONDS) for path in found)
 
     def _take_item(self, code: bytes, name: bytes) -> None:
-        path = TreePath(name.removesuffix(b"/"))
+        for path in _trusted(name.removesuffix(b"/")):
+            self._take_path(code, path)
+
+    def _take_path(self, code: bytes, path: TreePath) -> None:
         self.present.add(path)
         if code[1] != _DIRECTORY:
             self.plain.add(path)
@@ -169,6 +175,17 @@ def unescape(name: bytes) -> bytes:
     if b"\\#" not in name:
         return name
     return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), name)
+
+
+def _trusted(name: bytes) -> tuple[TreePath, ...]:
+    """Return the path that a printed name stands for; none for the root of the tree, and for one that is no path in it.
+
+    The other side can have rsync print any name, and what is done about a name is done by ourselves.
+    """
+    try:
+        return (trust(name),)
+    except UntrustedPath:
+        return ()
 
 
 def parse_items(lines: Iterable[bytes]) -> Items:
@@ -212,15 +229,16 @@ def parse_notes(lines: Iterable[bytes], source: Source) -> Notes:
     told: set[re.Pattern[bytes]] = set()
     for raw in lines:
         line = raw.rstrip(b"\n")
-        # The root of a tree is no path in it: without it nothing was seen, so that what is said of it is an error.
+        # The root of a tree is no path in it: without it nothing was seen, so that what is said of it is an error. What
+        # is said of a path outside is one as well.
         if (match := _VANISHED.match(line)) and (path := _tree_path(match[1], source)):
             vanished.add(path)
         elif (match := _UNREADABLE.match(line)) and (path := _tree_path(match[1], source)):
             unreadable.add(path)
         elif (match := _SUPERSEDED.match(line)) and (path := _tree_path(match[1], source)):
             superseded.add(path)
-        elif match := _CLASH.match(line):
-            clashes.append(TreePath(unescape(match[1])))
+        elif (match := _CLASH.match(line)) and (found := _trusted(unescape(match[1]))):
+            clashes.extend(found)
         elif not _HARMLESS.match(line):
             told.update(pattern for pattern in (_BUSY, _REFUSED) if pattern.search(line))
             if _NO_SPACE.search(line) and b"[sender]" not in line:  # it is our disk that counts
@@ -240,9 +258,10 @@ def parse_notes(lines: Iterable[bytes], source: Source) -> Notes:
 
 
 def _tree_path(name: bytes, source: Source) -> TreePath:
-    """Return the path that `name` stands for; empty for the root of the tree and of the module."""
-    path = source.strip(unescape(name).lstrip(b"/")).rstrip(b"/")
-    return TreePath(b"" if path == b"." else path)
+    """Return the path that `name` stands for; empty for the root of the tree and of the module, and for what is no path
+    in it."""
+    found = _trusted(source.strip(unescape(name).lstrip(b"/")).rstrip(b"/"))
+    return found[0] if found else TreePath(b"")
 
 
 def printable(line: bytes, limit: int = 300) -> str:

@@ -35,6 +35,14 @@ def look_at_folder(path: Path, *, writable: bool, advice: str) -> str | None:
     return None
 
 
+def look_at_state(path: Path, *, advice: str) -> str | None:
+    """Check the folder of a daemon's own files: as `look_at_folder`, and that not everybody may write there."""
+    problem = look_at_folder(path, writable=True, advice=advice)
+    if problem is None and path.stat().st_mode & stat.S_IWOTH:
+        return f"can be written by everybody, who could put other files in the place of the daemon's: chmod o-w {path}"
+    return problem
+
+
 def look_at_private_key(path: Path) -> str | None:
     """Check that a private key is there, readable by its owner alone, of the right kind, with its public half."""
     status = _look_at_file(path, f"make it with: pushmirror keygen {path}")

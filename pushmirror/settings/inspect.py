@@ -18,6 +18,7 @@ from pushmirror.settings.disk import (
     look_at_private_key,
     look_at_secret,
     look_at_staging,
+    look_at_state,
 )
 from pushmirror.settings.document import Document, KeyPath
 from pushmirror.settings.https_checks import https_files, look_at_authorities, look_at_https
@@ -76,7 +77,7 @@ def _inspect_subscriber(document: Document) -> Iterator[tuple[KeyPath, str | Non
 def _inspect_daemon(document: Document) -> Iterator[tuple[KeyPath, str | None]]:
     state_dir, key = path_at(document, ("state_dir",)), path_at(document, ("key",))
     if state_dir is not None:
-        yield ("state_dir",), look_at_folder(state_dir, writable=True, advice=_STATE_ADVICE)
+        yield ("state_dir",), look_at_state(state_dir, advice=_STATE_ADVICE)
     if key is not None:
         yield ("key",), look_at_private_key(key)
 

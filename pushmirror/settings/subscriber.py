@@ -242,7 +242,9 @@ class SubscriberTree(SettingsModel):
         "output_limit", "2GB", "a job is ended when its rsync printed more than this, or the file list is larger"
     )
     memory_limit_bytes: Annotated[int, size_between("10MB", "1TB")] = size_field(
-        "memory_limit", "2GB", "a job is ended when one of its rsync processes takes more memory than this"
+        "memory_limit",
+        "2GB",
+        "a job is ended when one of its rsync processes takes more memory than this, or what it printed would here",
     )
 
     @property

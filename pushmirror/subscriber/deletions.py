@@ -132,7 +132,7 @@ class Deletions:
         count, unasked_count = await self._count(paths), await self._count(unasked)
         self._ledger.lose(self._tree, count, unasked=unasked_count)
         try:
-            await self._runs.run(Stage(StageKind.DELETE, paths))
+            await self._runs.run(Stage(StageKind.DELETE, paths, most_deletions=count))
         finally:
             left, unasked_left = await self._count(paths), await self._count(unasked)
             self._runs.sum.deleted += count - left

@@ -15,6 +15,7 @@ from pushmirror.core.paths import TreePath
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_OPEN = 64
+_NO_NAMES = (b"", b".", b"..")
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -33,12 +34,18 @@ class Directories:
             os.close(descriptor)
 
     def open(self, path: bytes) -> int:
-        """Return a descriptor of the directory `path`, which belongs to this object. Raises OSError."""
+        """Return a descriptor of the directory `path`, which belongs to this object.
+
+        Raises OSError, also for a path that climbs or is absolute: no trusted one does or is.
+        """
         if not path:
             return self._root
         if path not in self._open:
-            parent = self.open(os.path.dirname(path))
-            found = os.open(os.path.basename(path), _OPEN_DIRECTORY, dir_fd=parent)
+            above, name = os.path.split(path)
+            if name in _NO_NAMES or above.endswith(b"/"):
+                raise OSError(errno.EINVAL, "no path in a tree", path)
+            parent = self.open(above)
+            found = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
             self._make_room()
             self._open[path] = found
         return self._open[path]

@@ -193,6 +193,8 @@ class Job:
     async def _bring_whole(self) -> None:
         whole = WholeTree(self._parts, self._runs, self._findings)
         first = self._before.last_full_sync_ms is None
+        if not self._ledger.tree(self._tree).entries:
+            self._ledger.set_entries(self._tree, await self._runs.in_thread(self._mirror.count_all))
         self._mirror.make_staging()
         written_by_us = first and self._was_empty and self._mirror.keeps_nanoseconds()
         self._runs.exact_times = written_by_us or self._before.exact_times
@@ -210,11 +212,13 @@ class Job:
         self._findings.take_paths(
             set(self._refused.leave_out(deletions)).difference(deletion.path for deletion in rows)
         )
+        # Not what the upstream says: it would set its own budget.
+        entries = await self._runs.in_thread(self._mirror.count_all)
+        self._runs.sum.created = max(0, entries - self._ledger.tree(self._tree).entries)
         await self._finish_puts(
             rows,
             deletions,
-            # Not what the upstream says: it would set its own budget.
-            entries=await self._runs.in_thread(self._mirror.count_all),
+            entries=entries,
             incomplete=tuple(sorted(self._runs.sum.incomplete)),
             full_sync_ms=self._clock_ms(),
             exact_times=written_by_us if first else None,

@@ -139,6 +139,14 @@ class Mirror:
         present = self.present(topmost(paths))
         return sum(_count(os.path.join(self.root, path)) for path in present)
 
+    def count_named(self, paths: Iterable[TreePath], *, recursive: bool) -> int:
+        """Return how many entries stand at `paths` and above them, once each; if `recursive` those below too."""
+        named = topmost(paths) if recursive else tuple(paths)
+        add_ancestors(above := set[TreePath](), named)
+        if recursive:
+            return len(self.present(above)) + self.count_entries(named)
+        return len(self.present(above.union(named)))
+
     def count_all(self) -> int:
         """Return how many entries the tree has, without our own folder and its root."""
         count = 0

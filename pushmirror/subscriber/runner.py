@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -39,6 +40,9 @@ _KILL_AFTER_S = 5.0
 _CLASH_PATIENCE_S = 5.0
 """rsync 3.5.0 may wait for ever after it could not make way for a file that has other names."""
 _TAIL_BYTES = 4096
+_LONGEST_LINE_BYTES = 64 * 1024
+_NAME_TAKES_BYTES = 320
+"""What a printed name takes beside its bytes, in the sets that it is in; measured."""
 _ANY_CODE = tuple(range(256))
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
@@ -101,7 +105,10 @@ class Runner:
         items, notes = Items(), Notes()
         if not run.printed_too_much:
             pool = self._reactor.getThreadPool()
-            items, notes = await deferToThreadPool(self._reactor, pool, _parse, folder, source)
+            try:
+                items, notes = await deferToThreadPool(self._reactor, pool, _parse, folder, source, limits.memory_bytes)
+            except _TooMuchToRead:
+                run.ended_because = run.ended_because or "what rsync printed takes more than `memory_limit` to be read"
         judgement = judge_exit(kind, code, notes)
         if run.ended_because is not None:
             # A limit that was passed may be the source's doing; the end of this daemon is not.
@@ -126,9 +133,26 @@ class Runner:
             run.end(reason)
 
 
-def _parse(folder: Path, source: Source) -> tuple[Items, Notes]:
+def _parse(folder: Path, source: Source, memory_bytes: int | None) -> tuple[Items, Notes]:
     with (folder / "output").open("rb") as output, (folder / "messages").open("rb") as messages:
-        return parse_items(output), parse_notes(messages, source)
+        return parse_items(_read_lines(output, memory_bytes)), parse_notes(_read_lines(messages, memory_bytes), source)
+
+
+def _read_lines(stream: IO[bytes], memory_bytes: int | None) -> Iterator[bytes]:
+    """Yield the lines of `stream`. Raises _TooMuchToRead when what is made of them would take that much memory.
+
+    The other side can have rsync print names without end, which take no memory of rsync's own.
+    """
+    left_bytes = sys.maxsize if memory_bytes is None else memory_bytes
+    while line := stream.readline(_LONGEST_LINE_BYTES):
+        left_bytes -= len(line) + _NAME_TAKES_BYTES
+        if left_bytes < 0:
+            raise _TooMuchToRead
+        yield line
+
+
+class _TooMuchToRead(Exception):
+    """A run has printed so many names that they would fill the memory of the daemon."""
 
 
 class _Run:

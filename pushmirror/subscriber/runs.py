@@ -29,6 +29,8 @@ _MAX_CLASH_ROUNDS = 5
 _MAX_TWIN_ROUNDS = 5
 _PARTIAL = 23
 _DRY = (StageKind.PLAN, StageKind.LISTING, StageKind.MARKER, StageKind.PROBE, StageKind.SURPLUS)
+_COUNTED = (StageKind.PAYLOAD, StageKind.DIRECTORIES)
+"""Stages that bring entries into the tree, and name all of them."""
 _BRINGING = (StageKind.METADATA, StageKind.PAYLOAD, StageKind.DIRECTORIES, StageKind.WHOLE)
 
 
@@ -193,6 +195,7 @@ class Runs:
         log.info("tree %s: %s, %s", self._parts.name, stage.kind.value, scope)
         if stage.kind is StageKind.METADATA:
             await self._remove_links(clear_links_above, self._mirror.root, stage.paths)
+        before = await self._count_named(stage)
         result = await self._runner.run(
             self._parts.name, stage.kind, command, source, self._parts.limits(stage), self.lock, self._parts.writable
         )
@@ -200,6 +203,7 @@ class Runs:
             root = self._mirror.metadata_root if stage.kind is StageKind.METADATA else self._mirror.root
             await self._remove_links(remove_links_out, root, result.items.links)
         self._count(stage.kind, result)
+        self.sum.created += max(0, await self._count_named(stage) - before)
         if read is self._source:
             self.saw_content |= bool(result.items.present or result.notes.unreadable)
         return result
@@ -217,8 +221,16 @@ class Runs:
             self.sum.files += result.items.brought
         if kind in _BRINGING:
             self.sum.bytes += result.items.transferred_bytes
-        if kind in _BRINGING and kind is not StageKind.METADATA:
-            self.sum.created += result.items.created
+
+    async def _count_named(self, stage: Stage) -> int:
+        """Return how many entries there are of those that a run for `stage` may make.
+
+        What rsync tells of that may be the upstream's own words, and by what is new it would set its own budget.
+        """
+        if stage.kind not in _COUNTED:
+            return 0
+        recursive = stage.kind is StageKind.DIRECTORIES
+        return await self.in_thread(partial(self._mirror.count_named, stage.paths, recursive=recursive))
 
     async def clear_way(self, clashes: Iterable[TreePath]) -> bool:
         """Make way for files and links that take the place of directories: that deletes what is in those.

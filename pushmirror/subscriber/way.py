@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from pushmirror.core.budget import judge_deletions
-from pushmirror.core.paths import TreePath
+from pushmirror.core.paths import TreePath, add_ancestors
 from pushmirror.core.refusals import is_refused
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.parts import TreeParts
@@ -54,8 +54,9 @@ class Way:
         """Find out which of the directories `paths` have to stay: those are `blocked`, and wait for the operator."""
         rows = self._ledger.deletions(self._tree)
         approved = {row.path for row in rows if row.approved}
-        refused = self._ledger.refusals(self._tree)
-        kept = {path for path in paths if path not in approved and is_refused(path, refused)}
+        refused = frozenset(await self._in_thread(self._mirror.present, self._ledger.refusals(self._tree)))
+        add_ancestors(above := set[TreePath](), refused)
+        kept = {path for path in paths if path not in approved and (path in above or is_refused(path, refused))}
         asked = set(paths) - approved - kept
         if asked and await self._judge(asked.union(row.path for row in rows if not row.approved)) is not None:
             self._ledger.await_deletions(self._tree, asked, self._clock_ms(), in_the_way=True)

@@ -28,7 +28,15 @@ OPTIONS = RunOptions(
 )
 PATHS = (TreePath(b"a"), TreePath(b"d/new\nline"))
 
-COMMON = ("-lptH", "--safe-links", "--chmod=ug-s", "--no-motd", "--no-human-readable", "--stats", "--out-format=%i %n")
+COMMON = (
+    "-lptH",
+    "--safe-links",
+    "--chmod=ug-s,Du+rx",
+    "--no-motd",
+    "--no-human-readable",
+    "--stats",
+    "--out-format=%i %n",
+)
 LISTED = ("--from0", "--files-from=-", "--modify-window=-1")
 LIMITS = ("--timeout=600", "--contimeout=30")
 ASIDE = "--temp-dir=/srv/mirror/x/.~pushmirror~/tmp"
@@ -124,6 +132,14 @@ def test_what_deletes(kind: StageKind, listed: bool) -> None:
     deleting = [argument for argument in arguments if argument.startswith(("--del", "--force", "--max-delete"))]
     assert not deleting or kind is StageKind.DELETE or "-n" in arguments
     assert "--ignore-errors" not in arguments or "-n" in arguments
+
+
+def test_no_more_is_deleted_than_was_counted() -> None:
+    """Where it is known how many entries that are, and in the delete stage alone; nothing else is another."""
+    stage = Stage(StageKind.DELETE, PATHS, most_deletions=0)
+    arguments = build_command(stage, SUB, TREE, OPTIONS).arguments
+    assert [argument for argument in arguments if argument.startswith("--max-delete")] == ["--max-delete=0"]
+    assert tuple(argument for argument in arguments if argument != "--max-delete=0") == COMMANDS[StageKind.DELETE, True]
 
 
 awkward_listings = st.lists(paths, min_size=1, max_size=6).map(tuple)

@@ -344,6 +344,36 @@ def test_errors_are_bounded() -> None:
     assert notes.vanished == path_set(b"a")
 
 
+LEADING_OUT = (b"../x", b"d/../../x", b"/etc/x", b"..", b"d//x", b"d/./x", b".~tmp~/x", b"x" * 256, b"\\#057etc")
+
+
+@pytest.mark.parametrize("name", LEADING_OUT, ids=[ascii(name)[2:14] for name in LEADING_OUT])
+def test_names_that_are_no_path_of_the_tree_are_left_out(name: bytes) -> None:
+    """An upstream can have rsync print any line: what leads out is in no set of paths, and a complaint is an error."""
+    forms = (
+        b"cL+++++++++ %b", b"hL+++++++++ %b", b">f+++++++++ %b", b"cd+++++++++ %b/", b"*deleting   %b",
+        b'ignoring unsafe symlink "%b" -> "/y"', b'skipping non-regular file "%b"',
+        b"-rw-r--r--             11 2027/01/02 03:04:05 %b",
+    )  # fmt: skip
+    assert parse_items(form % name for form in forms) == Items()
+    notes = parse_notes([b"could not make way for new regular file: " + name], ROOT)
+    assert (notes.clashes, len(notes.errors)) == ((), 1)
+
+
+@pytest.mark.parametrize("name", [b"../x", b"d/../../x", b".~tmp~/x"])
+def test_what_is_said_of_a_path_that_leads_out_is_an_error(name: bytes) -> None:
+    """It is neither vanished nor unreadable, so that nothing is left out for it."""
+    notes = parse_notes(
+        [
+            b'file has vanished: "/%b" (in m)' % name,
+            b'rsync: [sender] send_files failed to open "/%b" (in m): Permission denied (13)' % name,
+            b'rsync: [sender] link_stat "/%b" (in m) failed: Not a directory (20)' % name,
+        ],
+        ROOT,
+    )
+    assert (notes.vanished, notes.unreadable, notes.superseded, len(notes.errors)) == (*3 * (frozenset(),), 3)
+
+
 pieces = st.sampled_from(
     [
         b">f+++++++++ ",

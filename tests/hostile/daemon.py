@@ -19,6 +19,7 @@ from tests.hostile.md4 import md4
 _PROTOCOL = 29
 _SEED = 1
 _MULTIPLEXED = 7
+_COMPLAINT, _PRINTED = 1, 2
 _EXTENDED_FLAGS, _LONG_NAME = 1 << 2, 1 << 6
 _TRANSFER, _NAME_FOLLOWS, _BASIS_FOLLOWS = 1 << 15, 1 << 12, 1 << 11
 _DONE = -1
@@ -128,6 +129,19 @@ class Session:
         for start in range(0, len(data), _PIECE_BYTES):
             piece = data[start : start + _PIECE_BYTES]
             self.connection.sendall(struct.pack("<I", _MULTIPLEXED << 24 | len(piece)) + piece)
+
+    def print_there(self, *lines: bytes) -> None:
+        """Have the client print lines on its standard output, as if they were its own."""
+        self._tell(_PRINTED, lines)
+
+    def complain_there(self, *lines: bytes) -> None:
+        """Have the client print lines on its standard error; it ends with code 23 then."""
+        self._tell(_COMPLAINT, lines)
+
+    def _tell(self, kind: int, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            data = line + b"\n"
+            self.connection.sendall(struct.pack("<I", (_MULTIPLEXED + kind) << 24 | len(data)) + data)
 
     def send_list(self, entries: Sequence[Entry]) -> None:
         """Send a whole file list."""

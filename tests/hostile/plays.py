@@ -134,6 +134,20 @@ def smuggle(*entries: Entry) -> Play:
     return play
 
 
+def forge(*printed: bytes, complained: bytes = b"") -> Play:
+    """Have rsync print lines that look like its own; after a complaint there is nothing, and without one no list."""
+
+    def play(session: Session) -> None:
+        session.greet()
+        session.accept()
+        session.print_there(*printed)
+        if complained:
+            session.complain_there(complained)
+            session.serve([])
+
+    return play
+
+
 SMUGGLED: dict[str, tuple[Entry, str]] = {
     "a file that was not asked for": (Entry(b"evil", content=b"evil"), "unrequested file-list name: evil"),
     "a path that climbs out": (Entry(b"../outside/evil", content=b"evil"), "unsafe pathname"),

@@ -46,6 +46,8 @@ class Scene:
         self.outside = world.folder / "outside"
         self.outside.mkdir()
         (self.outside / "precious").write_text("precious")
+        (self.outside / "link").symlink_to("/nowhere")
+        (self.outside / "folder").mkdir()
         self.mirror: Subscriber = world.add_subscriber(source=door.url(TREE), **LIMITS)
 
     def be_honest(self) -> None:

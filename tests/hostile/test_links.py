@@ -14,6 +14,7 @@ import pytest
 
 from pushmirror.core.command import RunOptions, build_command
 from pushmirror.core.model import Stage, StageKind
+from pushmirror.core.output import parse_items, parse_notes
 from pushmirror.core.paths import TreePath
 from pushmirror.core.source import parse_source
 from tests.hostile import plays
@@ -66,6 +67,18 @@ def place(tmp_path: Path) -> Iterator[Place]:
     found = Place(tmp_path)
     yield found
     found.assert_untouched()
+
+
+def test_rsync_prints_what_the_other_side_says_as_its_own(place: Place) -> None:
+    """So that a name in its output proves nothing: here one that leads out, in each line by which we act on a name."""
+    lines = (b"cL+++++++++ ../outside/precious", b"*deleting   ../outside/precious")
+    complaint = b"could not make way for new regular file: ../outside"
+    with FakeDaemon(plays.forge(*lines, complained=complaint)) as daemon:
+        printed = place.rsync(StageKind.PAYLOAD, daemon.url("m"), b"file").encode().splitlines()
+    assert {*lines, complaint} <= set(printed)
+    items, notes = parse_items(printed), parse_notes(printed, parse_source(daemon.url("m")))
+    assert (items.present, items.links, items.deleted, notes.clashes) == (frozenset(), frozenset(), (), ())
+    assert any("../outside" in error for error in notes.errors)
 
 
 THROUGH: dict[str, tuple[StageKind, tuple[Entry, ...], tuple[bytes, ...]]] = {

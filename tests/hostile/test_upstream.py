@@ -37,6 +37,22 @@ ENDS: dict[str, tuple[Play, str]] = {
     "a file that is not what it says": (plays.corrupt_a_file, "failed verification"),
     "refused": (plays.refuse(b"not for you"), "not for you"),
     "refused with characters that forge": (plays.refuse(b"\x1b[31m\rapplied \xff serial 9"), "\\#033[31m"),
+    "a link outside that is told of as new": (
+        plays.forge(b"cL+++++++++ ../../outside/link"),
+        "the data stream broke off",
+    ),
+    "a link outside that is told of as ignored": (
+        plays.forge(b'ignoring unsafe symlink "../../outside/link" -> "/nowhere"'),
+        "the data stream broke off",
+    ),
+    "a folder outside that is said to be in the way": (
+        plays.forge(complained=b"could not make way for new regular file: ../../outside/folder"),
+        "outside/folder",
+    ),
+    "an absolute path that is said to be in the way": (
+        plays.forge(complained=b"could not make way for new regular file: /usr/lib"),
+        "/usr/lib",
+    ),
     **{name: (plays.smuggle(entry), reason) for name, (entry, reason) in plays.SMUGGLED.items()},
 }
 
@@ -71,10 +87,20 @@ def test_a_full_sync_ends_with_a_reason_and_without_harm(field: Scene, name: str
     assert job["duration_ms"] < 12_000
 
 
+def test_what_an_upstream_claims_to_be_new_makes_its_budget_no_larger(field: Scene) -> None:
+    """It has rsync print ten thousand files that there are not: they count neither as entries, nor against losses."""
+    entries = field.mirror.tree()["entries"]
+    claims = tuple(b">f+++++++++ d/%d" % number for number in range(10_000))
+    field.fail(plays.forge(*claims))
+    assert field.mirror.tree()["entries"] == entries == 3
+    field.fail(plays.forge(*claims), full=True)
+    assert field.mirror.tree()["entries"] in (0, entries)  # what was asked for by hand is counted at its end
+
+
 def test_an_honest_upstream_mends_everything(field: Scene) -> None:
     """After all of that; nobody outside was touched, nothing was forged in the log, and nothing went wrong here."""
     field.recover()
     assert field.mirror.tree()["applied"] == 1
     log = field.mirror.program.log_text()
     assert "Traceback" not in log and "\x1b" not in log
-    assert sorted(path.name for path in field.outside.iterdir()) == ["precious"]
+    assert sorted(path.name for path in field.outside.iterdir()) == ["folder", "link", "precious"]

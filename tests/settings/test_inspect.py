@@ -53,6 +53,17 @@ def test_inspection_changes_nothing(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_a_state_folder_that_everybody_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    """A ledger of theirs, or a link in the place of a file: also in one like /tmp, where files may be added first."""
+    (tmp_path / "state").chmod(mode)
+    for faults in (subscriber_faults(write_subscriber(tmp_path)), publisher_faults(write_publisher(tmp_path))):
+        (fault,) = [fault for fault in faults if "everybody" in fault.message]
+        assert f"chmod o-w {tmp_path}/state" in fault.message
+    (tmp_path / "state").chmod(0o770)
+    assert load_and_inspect_subscriber(write_subscriber(tmp_path)).name == "t2.example.net"
+
+
 def test_missing_places_are_told_with_their_lines(tmp_path: Path) -> None:
     """Folders and files that are not there are each a fault at the key that names them."""
     for folder in ("state", "debian"):

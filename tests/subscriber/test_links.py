@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pushmirror.core.paths import TreePath
 from pushmirror.subscriber.links import clear_links_above, remove_links_out
 from pushmirror.subscriber.mirror import Mirror
 from pushmirror.subscriber.switch import look_staged, put_in_place
@@ -63,6 +64,29 @@ def test_a_mirror_may_itself_be_reached_by_a_link(root: Path, tmp_path: Path) ->
     """That link is the operator's."""
     (tmp_path / "by-a-link").symlink_to(root)
     assert remove_links_out(os.fsencode(tmp_path / "by-a-link"), paths("out")) == list(paths("out"))
+
+
+CLIMBING = (b"../outside/link", b"d/../../outside/link", b"%b/link", b"..", b"d/..", b"../outside")
+
+
+@pytest.mark.parametrize("form", CLIMBING, ids=ascii)
+def test_no_path_that_climbs_or_is_absolute_is_followed(root: Path, tmp_path: Path, form: bytes) -> None:
+    """Should one ever come so far: nothing outside is removed, moved or touched, nor is it an endless search."""
+    outside = tmp_path / "outside"
+    (outside / "link").symlink_to("/nowhere")
+    path = TreePath(form.replace(b"%b", os.fsencode(outside)))
+    before = [(found, found.lstat().st_mtime_ns) for found in (outside, *sorted(outside.rglob("*")))]
+    mirror = Mirror(root)
+    mirror.make_staging()
+    attempts = (
+        lambda: remove_links_out(os.fsencode(root), [path]),
+        lambda: mirror.move_aside(path),
+        lambda: mirror.doubt([path]),
+    )
+    for attempt in attempts:
+        with contextlib.suppress(OSError):
+            attempt()
+    assert [(found, found.lstat().st_mtime_ns) for found in (outside, *sorted(outside.rglob("*")))] == before
 
 
 @contextlib.contextmanager

@@ -116,6 +116,21 @@ def test_the_exit_code_is_judged_by_its_stage(field: Field, kind: StageKind, cod
     assert (result.code, result.judgement.outcome) == (code, outcome)
 
 
+@pytest.mark.parametrize("stream", ["output", "messages"])
+def test_names_without_end_do_not_fill_the_memory_of_the_daemon(field: Field, stream: str) -> None:
+    """The other side can have any number printed: more of them than `memory_limit` has room for are not even read."""
+    line = ">f+++++++++ %.0f" if stream == "output" else 'file has vanished: "/%.0f" (in m)'
+    names = f"seq -f '{line}' 1 2000{'' if stream == 'output' else ' >&2'}"
+    small, large = (Limits(60, None, 10**7, memory_bytes=size) for size in (500_000, 5_000_000))
+    result = field.run(names, limits=small)
+    assert (result.judgement.outcome, result.judgement.of_source) == (Outcome.RETRY, True)
+    assert "memory_limit" in result.judgement.reason
+    assert not result.items.present and not result.notes.vanished
+    result = field.run(names, limits=large)
+    assert len(result.items.present | result.notes.vanished) == 2000
+    assert result.judgement.outcome is Outcome.DONE
+
+
 def test_a_signal_that_ended_rsync_is_a_negative_code(field: Field) -> None:
     """Whoever sent it."""
     result = field.run("kill -KILL $$")
