@@ -19,6 +19,7 @@ _UNITS = REPOSITORY / "systemd"
 _BOUND = ("BindPaths", "ReadWritePaths", "BindReadOnlyPaths", "ReadOnlyPaths")
 _HOMES = ("/home", "/root", "/run/user")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_HIDDEN = "hidepid=invisible"
 _USER = "nobody"
 _PROGRAMS = ("unshare", "setpriv", "chroot", "mount")
 
@@ -72,37 +73,45 @@ def find_missing_for_confinement() -> str | None:
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     if missing:
         return f"{missing[0]} is not installed"
-    tried = subprocess.run(["unshare", "--mount", "--propagation=private", "true"], capture_output=True, check=False)
+    mount = ["unshare", "--mount", "--propagation=private", "mount", "-t", "proc", "-o", _HIDDEN, "proc", "/proc"]
+    tried = subprocess.run(mount, capture_output=True, check=False)
     return f"no mounts of one's own here: {tried.stderr.decode().strip()}" if tried.returncode else None
 
 
 def _mounts(unit: Unit, folder: Path, readable: Sequence[Path], writable: Sequence[Path]) -> list[str]:
-    assert (unit.value("ProtectSystem"), unit.value("PrivateTmp"), unit.value("PrivateDevices")) == (
-        "strict", "yes", "yes"
-    )  # fmt: skip
+    told = [(name, value) for name, value in unit.lines if name in _BOUND]
+    wanted = [(Path(place), False) for place in (REPOSITORY, sys.prefix, sys.base_prefix, *readable)]
+    wanted += [(Path(value.removeprefix("-").strip('"')), "Only" not in name) for name, value in told]
+    wanted += [(place, True) for place in writable]
+    bound = [line for place, may_write in wanted for line in _bind(place, folder, may_write=may_write)]
     root = shlex.quote(str(folder))
+    return [*_make_read_only(unit, root), *_hide_folders(unit, root), *_replace_interfaces(unit, root), *bound]
+
+
+def _make_read_only(unit: Unit, root: str) -> list[str]:
+    assert unit.value("ProtectSystem") == "strict"
     # What is mounted over something else cannot be reached by its name, and need not be made read-only.
-    lines = [
+    return [
         f"mount --rbind / {root}",
         "cut -d ' ' -f 5 /proc/self/mountinfo | while read -r place; do case $place in",
         f"    {root}/dev* | {root}/proc* | {root}/sys*) ;;",
         f'    {root} | {root}/*) mount -o remount,bind,ro "$place" 2> /dev/null || : ;;',
         "esac; done",
-        *(f"mount -t tmpfs -o mode=1777 tmpfs {root}{place}" for place in ("/tmp", "/var/tmp")),
     ]
-    # With "yes" a home takes no mounts; but the Python that runs the tests may lie in one.
-    assert unit.value("ProtectHome") in ("yes", "tmpfs")
-    lines += [f"mount -t tmpfs -o mode=755 tmpfs {root}{place}" for place in _HOMES if Path(place).exists()]
-    hidden = {"invisible": "hidepid=invisible"}[unit.value("ProtectProc")]
+
+
+def _hide_folders(unit: Unit, root: str) -> list[str]:
+    # With ProtectHome=yes a home takes no mounts; but the Python that runs the tests may lie in one.
+    assert (unit.value("PrivateTmp"), unit.value("ProtectHome") in ("yes", "tmpfs")) == ("yes", True)
+    modes = dict.fromkeys(("/tmp", "/var/tmp"), "1777") | {home: "755" for home in _HOMES if Path(home).exists()}
+    return [f"mount -t tmpfs -o mode={mode} tmpfs {root}{place}" for place, mode in modes.items()]
+
+
+def _replace_interfaces(unit: Unit, root: str) -> list[str]:
+    assert (unit.value("ProtectProc"), unit.value("PrivateDevices")) == ("invisible", "yes")
     subset = ",subset=pid" if unit.value("ProcSubset") == "pid" else ""
-    lines += [f"mount -t proc -o {hidden}{subset} proc {root}/proc", f"mount -t tmpfs -o mode=755 tmpfs {root}/dev"]
-    lines += [f": > {root}/dev/{name}; mount --bind /dev/{name} {root}/dev/{name}" for name in _DEVICES]
-    own = [(Path(place), False) for place in (REPOSITORY, sys.prefix, sys.base_prefix)]
-    told = [(name, value) for name, value in unit.lines if name in _BOUND]
-    bound = [(Path(value.removeprefix("-").strip('"')), "Only" not in name) for name, value in told]
-    for place, may_write in (*own, *((path, False) for path in readable), *bound, *((path, True) for path in writable)):
-        lines += _bind(place, folder, may_write=may_write)
-    return lines
+    lines = [f"mount -t proc -o {_HIDDEN}{subset} proc {root}/proc", f"mount -t tmpfs -o mode=755 tmpfs {root}/dev"]
+    return lines + [f": > {root}/dev/{name}; mount --bind /dev/{name} {root}/dev/{name}" for name in _DEVICES]
 
 
 def _bind(place: Path, folder: Path, *, may_write: bool) -> list[str]:
