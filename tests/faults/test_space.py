@@ -28,8 +28,9 @@ class ThreeTrees(World):
         for name in (TREE, BESIDE, ELSEWHERE):
             (self.module / name / "file").write_text("content")
 
-    def _write_publisher(self) -> None:
-        super()._write_publisher()
+    def write_publisher(self) -> None:
+        """Write the publisher's settings, with the other trees."""
+        super().write_publisher()
         settings = yaml.safe_load(self.publisher_config.read_text())
         for name in (BESIDE, ELSEWHERE):
             settings["trees"][name] = {"path": str(self.module / name), "url": self.rsyncd.url(TREE, name)}

@@ -132,9 +132,18 @@ class Subscriber:
 
     def start(self) -> None:
         """Write the settings and start the daemon; returns when it answers."""
-        self.config.write_text(yaml.safe_dump(self.settings))
+        self.write_settings()
         self.program.start()
-        wait_until_it_answers(self.program, self.folder / "control.sock")
+        wait_until_it_answers(self.program, self.control)
+
+    def write_settings(self) -> None:
+        """Write the settings as they are now."""
+        self.config.write_text(yaml.safe_dump(self.settings))
+
+    @property
+    def control(self) -> Path:
+        """The control socket."""
+        return Path(self.settings["control"])
 
     def command(self, *arguments: str) -> str:
         """Run a client command about this subscriber; returns what it printed. Fails when the command does."""
@@ -144,7 +153,7 @@ class Subscriber:
 
     def ask(self, command: str, **request: object) -> dict[str, Any]:
         """Ask the daemon over its control socket, about the tree."""
-        return ask(self.folder / "control.sock", {"command": command, "tree": TREE, **request})
+        return ask(self.control, {"command": command, "tree": TREE, **request})
 
     def status(self) -> dict[str, Any]:
         """Return the status of this node."""
@@ -240,7 +249,8 @@ class World:
         """Have the publisher's bus encrypted, from its next start on."""
         self.curve = generate_curve_file(self.publisher_folder / "curve", PUBLISHER)
 
-    def _write_publisher(self) -> None:
+    def write_publisher(self) -> None:
+        """Write the publisher's settings as they are now."""
         settings: dict[str, Any] = {
             "name": PUBLISHER,
             "state_dir": str(self.publisher_folder / "state"),
@@ -270,9 +280,10 @@ class World:
 
     def start_publisher(self) -> None:
         """Write the settings and start the publisher; returns when it answers."""
-        self._write_publisher()
+        self.write_publisher()
         self.publisher.start()
-        wait_until_it_answers(self.publisher, self.publisher_folder / "control.sock")
+        control = self.publisher_extra.get("control", self.publisher_folder / "control.sock")
+        wait_until_it_answers(self.publisher, Path(control))
 
     def add_subscriber(self, name: str = "t2.example.net", **tree_settings: object) -> Subscriber:
         """Return a new subscriber, known to the publisher and not started yet."""
