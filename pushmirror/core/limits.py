@@ -17,6 +17,10 @@ BODY_BYTES_PER_REQUEST = 1024
 """What is sent along counts as further requests, one for each of these: to read that much JSON may cost as much."""
 WASTED_REQUESTS = 10
 """What a connection costs that ends without a whole request: it may have been work to find out that there was none."""
+HEADERS_PER_SECOND = 1.0
+HEADERS_AT_ONCE = 20
+"""Of the signatures that are checked for ``POST /v1/headers`` one client has a twentieth, so that forged ones of a few
+leave room for the proof of somebody else. One valid proof is all that anybody needs to show."""
 MAX_CLIENTS = 10_000
 """So many are remembered, those that were seen last: an attacker with a million addresses gets no more memory."""
 
@@ -42,6 +46,7 @@ class Limits:
 class _Account:
     requests: TokenBucket
     traffic: TokenBucket
+    headers: TokenBucket
 
 
 class Clients:
@@ -81,6 +86,11 @@ class Clients:
             account.requests.spend(1, now_s)
         return max(1, math.ceil(max(wait_s, account.requests.wait_s(now_s))))
 
+    def show(self, client: str, now_s: float) -> int:
+        """Count a header that is shown, and return 0; or return after how many seconds `client` may show another."""
+        headers = self._account(client, now_s).headers
+        return 0 if headers.take(now_s) else max(1, math.ceil(headers.wait_s(now_s)))
+
     def waste(self, client: str, now_s: float) -> None:
         """Count a connection that ended without a whole request."""
         self._account(client, now_s).requests.spend(WASTED_REQUESTS, now_s)
@@ -108,4 +118,5 @@ class Clients:
         return _Account(
             TokenBucket(rate, rate * REQUESTS_BURST_S, now_s),
             TokenBucket(traffic_bytes / TRAFFIC_WINDOW_S, traffic_bytes, now_s),
+            TokenBucket(HEADERS_PER_SECOND, HEADERS_AT_ONCE, now_s),
         )

@@ -119,6 +119,8 @@ class Envelope:
     """The public key that the message claims, one OpenSSH line. It selects a pinned key; it is never one itself."""
     timestamp: int
     """When it was made, in seconds since the epoch, by the clock of whoever signed it."""
+    counter: int
+    """How many messages whoever signed it had made by then, since it was started."""
 
     @property
     def travelling(self) -> bytes:
@@ -170,7 +172,7 @@ def open_envelope_object(raw: Mapping[str, Any]) -> Envelope:
     if fields.text("crypto") != CRYPTO:
         raise BadSignature(f"crypto is not {CRYPTO}")
     timestamp = fields.integer("timestamp")
-    fields.integer("i")
+    counter = fields.integer("i")
     fields.text("msg_id")
     fields.text("username")
     del envelope["signature"], envelope["certificate"]
@@ -178,7 +180,7 @@ def open_envelope_object(raw: Mapping[str, Any]) -> Envelope:
         signed = canonical(envelope)
     except (ValueError, RecursionError) as error:
         raise MalformedMessage("the message has no canonical form") from error
-    return Envelope(topic, msg, signed, signature, certificate, timestamp)
+    return Envelope(topic, msg, signed, signature, certificate, timestamp, counter)
 
 
 def _decode_signature(text: str) -> bytes:

@@ -68,11 +68,13 @@ class HeaderQuestion:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why there is no answer: the HTTP status, and one line for whoever asked; `challenge` says how to ask instead."""
+    """Why there is no answer: the HTTP status, and one line for whoever asked; `challenge` says how to ask instead,
+    `wait_s` above 0 after how many seconds."""
 
     status: int
     text: str
     challenge: str | None = None
+    wait_s: int = 0
 
 
 Question = UpdatesQuestion | ListQuestion | StateQuestion | KeysQuestion | ReportQuestion | HeaderQuestion

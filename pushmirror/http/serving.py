@@ -15,7 +15,7 @@ from pushmirror.http.answers import NEVER, Answer, Answerer, NoContent
 from pushmirror.http.channel import ServiceChannel
 from pushmirror.http.door import Door
 from pushmirror.http.headers import read_header
-from pushmirror.http.questions import Arguments, Refusal, parse_request
+from pushmirror.http.questions import Arguments, HeaderQuestion, Refusal, parse_request
 from pushmirror.http.streaming import Stream
 from pushmirror.http.visitors import Visit, Visitors
 
@@ -109,10 +109,10 @@ class ServiceRequest(Request):
             self._visit.end()
 
     def _turn_away(self, wait_s: int) -> None:
-        self._set("Retry-After", str(wait_s))
         self._set("Connection", "close")
         self.channel.persistent = False
-        self._refuse(Refusal(429, f"too much was asked from this address; try again in {wait_s} seconds"))
+        text = f"too much was asked from this address; try again in {wait_s} seconds"
+        self._refuse(Refusal(429, text, wait_s=wait_s))
 
     def _answer(self) -> None:
         try:
@@ -139,6 +139,10 @@ class ServiceRequest(Request):
         question = parse_request(self.method, self.path, arguments)
         if isinstance(question, Refusal):
             return question
+        wait_s = self._visitors.show(self._visit) if self._visit and isinstance(question, HeaderQuestion) else 0
+        if wait_s:
+            text = f"too many headers are shown from this address; try again in {wait_s} seconds"
+            return Refusal(429, text, wait_s=wait_s)
         return self._answers.answer(question, self._body.getvalue())
 
     def _ask_in(self, door: Door) -> Refusal | None:
@@ -171,6 +175,8 @@ class ServiceRequest(Request):
         self._set("Content-Type", "text/plain; charset=utf-8")
         self._set("Cache-Control", "no-store")
         self._set("Content-Length", str(len(body)))
+        if refusal.wait_s:
+            self._set("Retry-After", str(refusal.wait_s))
         if refusal.challenge is not None:
             self._set("WWW-Authenticate", refusal.challenge)
         if refusal.status == 405:

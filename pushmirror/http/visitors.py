@@ -15,23 +15,23 @@ _log = logging.getLogger(__name__)
 
 
 class Visit:
-    """One request of a client, until its answer has ended. `wait_s` above 0: it is not answered."""
+    """One request of `client`, until its answer has ended. `wait_s` above 0: it is not answered."""
 
     def __init__(self, clients: Clients, reactor: Any, client: str, wait_s: int, *, counted: bool) -> None:
         self._clients = clients
         self._reactor = reactor
-        self._client = client
+        self.client = client
         self._counted = counted
         self.wait_s = wait_s
 
     def sent(self, size_bytes: int) -> None:
         """Count bytes of the answer."""
-        self._clients.sent(self._client, size_bytes, self._reactor.seconds())
+        self._clients.sent(self.client, size_bytes, self._reactor.seconds())
 
     def end(self) -> None:
         """The answer is written, or the client has gone. Ending twice is no error."""
         if self._counted:
-            self._clients.disconnect(self._client)
+            self._clients.disconnect(self.client)
         self._counted = False
 
 
@@ -82,6 +82,13 @@ class Visitors:
         if wait_s:
             self._tell(f"{client}: more requests, or more bytes in the answers to them, than one address may have")
         return Visit(self._clients, self._reactor, client, wait_s, counted=counted)
+
+    def show(self, visit: Visit) -> int:
+        """Count a header that is shown; return 0, or after how many seconds this client may show another one."""
+        wait_s = self._clients.show(visit.client, self._reactor.seconds())
+        if wait_s:
+            self._tell(f"{visit.client}: more headers, which may be forged, than one address may show")
+        return wait_s
 
     def may_tell(self, cause: str) -> int | None:
         """Return how many lines about what clients cause were left out, when one may be logged now; otherwise None."""

@@ -15,6 +15,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
 
+from pushmirror.bus.greeting import Greeter
 from pushmirror.bus.interface import Sender
 from pushmirror.core.messages import HEARTBEAT, format_heartbeat
 from pushmirror.core.model import Heartbeat
@@ -37,9 +38,6 @@ LOOK_SECONDS = 3.0
 """How often the journal is looked at without being told to: a ``publish`` whose wake-up was lost waits this long."""
 
 MAX_SIGNED_BYTES = 128 * 1024
-
-GREETING_SECONDS = 0.2
-"""Newcomers are greeted together, so that however many come at once cost five heartbeats a second at most."""
 
 
 class Announcer(Service):
@@ -73,7 +71,7 @@ class Announcer(Service):
         self._looking = self._loop(self.wake)
         self._beating = self._loop(self.beat)
         self._continuing: Any = None
-        self._greeting: Any = None
+        self._greeter = Greeter(reactor, self.beat)
         # The clock as the first number lets the counter go up over restarts too, without a note of it anywhere.
         self.heartbeat_counter = clock_ms()
 
@@ -92,19 +90,14 @@ class Announcer(Service):
         for loop in (self._looking, self._beating):
             if loop.running:
                 loop.stop()
-        for call in (self._continuing, self._greeting):
-            if call is not None and call.active():
-                call.cancel()
+        self._greeter.stop()
+        if self._continuing is not None and self._continuing.active():
+            self._continuing.cancel()
 
     def greet(self, subscription: bytes) -> None:
         """Tell whoever just subscribed to heartbeats where every tree is: nothing sent before has reached them."""
         if self.running and self._identity.topic(HEARTBEAT).encode().startswith(subscription):
-            self._greeting = self._call_once(self._greeting, GREETING_SECONDS, self.beat)
-
-    def _call_once(self, pending: Any, delay_seconds: float, function: Callable[[], None]) -> Any:
-        if pending is not None and pending.active():
-            return pending
-        return self._reactor.callLater(delay_seconds, function)
+            self._greeter.greet()
 
     def wake(self) -> None:
         """Send what is unsent: a batch now, and the rest in the turns that follow."""
@@ -120,7 +113,8 @@ class Announcer(Service):
             self._complain("announcing", error)
 
     def _continue_soon(self) -> None:
-        self._continuing = self._call_once(self._continuing, 0, self.wake)
+        if self._continuing is None or not self._continuing.active():
+            self._continuing = self._reactor.callLater(0, self.wake)
 
     def _send_batch(self) -> int:
         """Send the next updates and return how many there were. What the bus did not take is sent before any others."""

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 SIGNATURES_PER_SECOND = 20.0
 SIGNATURES_AT_ONCE = 100
 """Checking one takes a tenth of a millisecond, reading the list of one that is ours some milliseconds. One valid proof
-is enough, however many mirrors have one."""
+is enough, however many mirrors have one. This is for all who show any; each has a share (`core.limits`)."""
 
 
 class Proofs:
@@ -58,7 +58,7 @@ class Proofs:
             envelope = open_envelope(body)
             check_address(envelope, self._identity.name, self._identity.topic_prefix, self._identity.environment)
             if not self._signatures.take(self._clock_ms() / 1000):
-                return Refusal(429, "too many headers are being shown; try again in a few seconds")
+                return Refusal(429, "too many headers are being shown; try again in a second", wait_s=1)
             verify_envelope(envelope, [key.public for key in self._keys.valid()])
             heads = read_testimony(envelope).heads
         except MalformedMessage as error:

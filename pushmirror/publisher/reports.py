@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from pushmirror.bus.interface import Sender
 from pushmirror.core.messages import kind_of, parse_report
 from pushmirror.core.model import Report
-from pushmirror.core.wire import Envelope, digest, open_envelope
+from pushmirror.core.recency import MAX_APART_S, Moment, apart_s, is_news
+from pushmirror.core.wire import Envelope, open_envelope
 from pushmirror.errors import BadSignature, MalformedMessage
 from pushmirror.http.questions import Refusal
 from pushmirror.http.serving import MAX_BODY_BYTES
@@ -21,15 +22,13 @@ from pushmirror.publisher.identity import Identity
 
 _log = logging.getLogger(__name__)
 
-REMEMBERED_REPORTS = 4096
-"""So many reports are known again when they come a second time."""
-
 
 @dataclass(frozen=True)
 class LastReport:
-    """The newest report of one node about one tree, and when it arrived."""
+    """The newest report of one node about one tree, when it was made, and when it arrived."""
 
     report: Report
+    made: Moment
     received_ms: int
 
 
@@ -54,7 +53,6 @@ class Reports:
         self._sender = sender
         self._clock_ms = clock_ms
         self._throttle = Throttle(clock_ms)
-        self._known: OrderedDict[str, None] = OrderedDict()
         self.accepted = 0
         self.refused: Counter[str] = Counter()
         self.last: dict[str, dict[str, LastReport]] = {}
@@ -62,18 +60,20 @@ class Reports:
     def take(self, body: bytes) -> Refusal | None:
         """Verify a report and put it on the bus. Returns why it is refused, None when it was taken.
 
-        A report that was taken before is taken again without a second message: its sender missed the answer.
-        Raises StateError when the bus cannot be spoken to.
+        One that is not newer than what the node has said of the tree is taken and goes nowhere: either its sender
+        missed the answer, or somebody has recorded it. Raises StateError when the bus cannot be spoken to.
         """
         try:
             envelope = open_envelope(body, max_bytes=MAX_BODY_BYTES)
             report = self._believe(envelope)
         except MalformedMessage as error:
             return self._refuse(error)
-        if self._remember(digest(envelope.signed)):
+        made, now_ms = _made(envelope), self._clock_ms()
+        last = self.last.get(report.node, {}).get(report.tree)
+        if is_news(made, None if last is None else last.made, now_ms):
             self._sender.send(envelope.topic.encode(), body)
             self.accepted += 1
-            self.last.setdefault(report.node, {})[report.tree] = LastReport(report, self._clock_ms())
+            self.last.setdefault(report.node, {})[report.tree] = LastReport(report, made, now_ms)
         return None
 
     def _believe(self, envelope: Envelope) -> Report:
@@ -89,17 +89,18 @@ class Reports:
         key = self._nodes.read().get(report.node)
         if key is None:
             raise _not_ours("node", "this node is not among the authorized nodes of the publisher")
+        self._check_date(report.node, _made(envelope))
         verify_envelope(envelope, [key])
         return report
 
-    def _remember(self, identity: str) -> bool:
-        """Return whether the report is new."""
-        if identity in self._known:
-            return False
-        self._known[identity] = None
-        if len(self._known) > REMEMBERED_REPORTS:
-            self._known.popitem(last=False)
-        return True
+    def _check_date(self, node: str, made: Moment) -> None:
+        if difference_s := apart_s(made, self._clock_ms()):
+            side = "after" if difference_s > 0 else "before"
+            raise _not_ours(
+                "date",
+                f"the report of {node} is dated {abs(difference_s)} seconds {side} the publisher's clock, more than"
+                f" {MAX_APART_S}: set the clock that is wrong",
+            )
 
     def _refuse(self, error: MalformedMessage) -> Refusal:
         cause = error.cause_name
@@ -114,6 +115,10 @@ class Reports:
         """Drop what is kept of nodes that are authorized no more."""
         nodes = self._nodes.read()
         self.last = {node: reports for node, reports in self.last.items() if node in nodes}
+
+
+def _made(envelope: Envelope) -> Moment:
+    return Moment(envelope.timestamp, envelope.counter)
 
 
 def _not_ours(cause_name: str, text: str) -> MalformedMessage:

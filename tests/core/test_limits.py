@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushmirror.core.limits import REQUESTS_BURST_S, WASTED_REQUESTS, Clients, Limits
+from pushmirror.core.limits import HEADERS_AT_ONCE, REQUESTS_BURST_S, WASTED_REQUESTS, Clients, Limits
 
 SMALL = Limits(connections=2, requests_per_second=3, traffic_bytes_per_minute=6000)
 BURST = 3 * REQUESTS_BURST_S
@@ -56,6 +56,15 @@ def test_connections_without_a_request_are_not_for_nothing() -> None:
             clients.waste("a", 0.0)
     assert taken == (BURST + 10 * 3) // WASTED_REQUESTS
     assert clients.connect("a", 60.0)
+
+
+def test_headers_are_looked_at_up_to_a_burst_and_then_one_a_second() -> None:
+    """Each client has a share of its own; whoever is refused is told when to show it again."""
+    clients = Clients(SMALL)
+    assert [clients.show("a", 10.0) for _ in range(HEADERS_AT_ONCE + 2)] == [0] * HEADERS_AT_ONCE + [1, 1]
+    assert clients.show("b", 10.0) == 0
+    assert [clients.show("a", 12.0) for _ in range(3)] == [0, 0, 1]
+    assert clients.request("a", 12.0) == 0
 
 
 def test_what_was_sent_is_paid_for_by_the_next_request() -> None:

@@ -88,13 +88,17 @@ class Service:
         return self.run(self.ask_here, path, source, headers)  # type: ignore[no-any-return]  # as it is given
 
     def ask_here(
-        self, path: str = STATE, source: str = "127.0.0.1", headers: dict[str, str] | None = None
+        self,
+        path: str = STATE,
+        source: str = "127.0.0.1",
+        headers: dict[str, str] | None = None,
+        method: str = "GET",
     ) -> tuple[int, dict[str, str], bytes]:
         """Ask in the thread that calls."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10, source_address=(source, 0))
         with contextlib.closing(client):
             named = {name.replace("_", "-"): value for name, value in (headers or {}).items()}
-            client.request("GET", path, headers=named)
+            client.request(method, path, headers=named)
             answer = client.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pushmirror.core.addresses import parse_network
-from pushmirror.core.limits import REQUESTS_BURST_S, Limits
+from pushmirror.core.limits import HEADERS_AT_ONCE, REQUESTS_BURST_S, Limits
 from pushmirror.errors import StateError
 from pushmirror.http.streaming import PIECE_BYTES
 from tests.http.answering import LIST, STATE, Service
@@ -183,6 +183,25 @@ def test_requests_of_a_proxy_count_for_its_clients(make: Make) -> None:
     first, second = service.run(ask_as, "198.51.100.1, 203.0.113.1"), service.run(ask_as, "198.51.100.1, 203.0.113.2")
     assert first[:REQUESTS_BURST_S] == second[:REQUESTS_BURST_S] == [200] * REQUESTS_BURST_S
     assert 429 in first and 429 in second
+
+
+def test_headers_that_are_shown_are_counted_by_client(make: Make) -> None:
+    """By its own address, by what a trusted proxy names, IPv6 by /64: who has shown too many is told when to come
+    again, may ask other things, and takes nothing from anybody else."""
+    service = make(Limits(), OTHER)
+
+    def show(times: int, source: str = "127.0.0.1", client: str = "") -> list[tuple[int, dict[str, str], bytes]]:
+        headers = {"X_Forwarded_For": client} if client else {}
+        return [service.ask_here("/v1/headers", source, headers, "POST") for _ in range(times)]
+
+    replies = service.run(show, HEADERS_AT_ONCE + 10)
+    refused = next(reply for reply in replies if reply[0] != 200)
+    assert replies.index(refused) >= HEADERS_AT_ONCE
+    assert refused[0] == 429 and refused[1]["retry-after"] == "1"
+    assert service.ask()[0] == 200
+    assert service.run(show, 1, OTHER, "2001:db8::1")[0][0] == 200
+    assert 429 in [reply[0] for reply in service.run(show, HEADERS_AT_ONCE + 10, OTHER, "2001:db8::2")]
+    assert [service.run(show, 1, OTHER, f"2001:db8{site}::1")[0][0] for site in ("", ":0:1")] == [429, 200]
 
 
 def test_answers_through_a_proxy_count_as_connections_of_the_client(make: Make) -> None:

@@ -178,6 +178,27 @@ def test_the_counter_goes_on_after_a_restart(stage: Stage) -> None:
     later.stopService()
 
 
+def test_a_newcomer_is_greeted_with_a_heartbeat(stage: Stage) -> None:
+    """A fifth of a second later, if it listens to heartbeats at all."""
+    stage.announcer.startService()
+    stage.announcer.greet(stage.identity.topic(UPDATED).encode())
+    stage.clock.advance(1)
+    assert len(stage.heartbeats) == 1
+    stage.announcer.greet(b"")
+    stage.clock.advance(0.2)
+    assert [beat.at_ms - START_MS for beat in stage.heartbeats] == [0, 1200]
+
+
+def test_whoever_subscribes_over_and_over_has_little_told(stage: Stage) -> None:
+    """A minute of it costs twenty heartbeats and one in three seconds; those of every thirty come all the same."""
+    stage.announcer.startService()
+    for _ in range(600):
+        stage.announcer.greet(b"")
+        stage.clock.advance(0.1)
+    assert len(stage.heartbeats) <= 3 + 20 + 20
+    assert {0, 30_000} <= {round(beat.at_ms - START_MS, -2) for beat in stage.heartbeats}
+
+
 def test_heartbeats_tell_only_what_was_sent(stage: Stage) -> None:
     """A serial that is in the journal and not yet on the bus is in no heartbeat; a tree without any has serial 0."""
     stage.announcer.startService()

@@ -32,7 +32,7 @@ from pushmirror.publisher.answers import Answers
 from pushmirror.publisher.identity import Identity
 from pushmirror.publisher.journal import Journal
 from pushmirror.publisher.journal_rows import SentUpdate
-from pushmirror.publisher.proofs import Proofs
+from pushmirror.publisher.proofs import SIGNATURES_AT_ONCE, Proofs
 from pushmirror.publisher.reports import Reports
 from pushmirror.publisher.signing import SingleKey
 from tests.publisher.conftest import START_MS
@@ -107,10 +107,13 @@ class Site:
         return running.result()
 
     def ask(self, address: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Reply:
-        return self.run(self._ask, address, method, body, headers)  # type: ignore[no-any-return]  # as it is given
+        return self.run(self.ask_here, address, method, body, headers)  # type: ignore[no-any-return]  # as it is given
 
-    def _ask(self, address: str, method: str, body: bytes | None, headers: dict[str, str]) -> Reply:
-        client = http.client.HTTPConnection(*self.address, timeout=15)
+    def ask_here(
+        self, address: str, method: str, body: bytes | None, headers: dict[str, str], source: str = "127.0.0.1"
+    ) -> Reply:
+        """Ask in the thread that calls, from an address of loopback."""
+        client = http.client.HTTPConnection(*self.address, timeout=15, source_address=(source, 0))
         try:
             client.request(method, address, body, headers)
             answer = client.getresponse()
@@ -337,6 +340,32 @@ def test_a_header_that_is_shown_is_held_against_the_journal(site: Site) -> None:
     assert site.ask(f"/v1/trees/debian/updates?epoch={before}&after=0").status == 410
     state = site.ask("/v1/trees/debian?nonce=12345678")
     assert parse_state(state.json()["msg"]).head == Head(site.journal.epoch, 0, None)
+
+
+def test_forged_headers_of_a_stranger_do_not_keep_out_a_proof_of_somebody_else(site: Site) -> None:
+    """Each names the publisher's key, so that its signature has to be checked: the stranger has a share of that, and
+    what a node shows from another address is looked at."""
+    site.announce(SMALL)
+    (row,) = site.journal.updates_after("debian", 0, 1)
+    later = {
+        **parse_object(row.signed, max_bytes=1 << 20)["msg"],
+        "serial": 2,
+        "previous": 1,
+        "previous_digest": "0" * 64,
+    }
+    body = seal(site.identity.compose("tree.updated", later, at_ms=START_MS, counter=2), site.key)
+    forged = body.replace(b'"serial":2', b'"serial":3')
+
+    def flood() -> list[int]:
+        return [
+            site.ask_here("/v1/headers", "POST", forged, {}, "127.0.0.2").status
+            for _ in range(int(SIGNATURES_AT_ONCE * 1.5))
+        ]
+
+    statuses = site.run(flood)
+    assert set(statuses) == {403, 429}
+    assert site.ask("/v1/headers", "POST", body).status == 204
+    assert site.renewed == 1 and statuses.count(403) < SIGNATURES_AT_ONCE / 2
 
 
 def test_a_header_may_be_as_long_as_its_inline_list_makes_it(site: Site) -> None:

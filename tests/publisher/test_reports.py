@@ -12,6 +12,7 @@ import pytest
 from pushmirror.bus.memory import MemoryBus
 from pushmirror.core.messages import UPDATED, format_report, report_kind
 from pushmirror.core.model import Event, Report
+from pushmirror.core.recency import MAX_APART_S
 from pushmirror.core.wire import canonical
 from pushmirror.errors import KeyFileError
 from pushmirror.http.questions import Refusal
@@ -19,16 +20,23 @@ from pushmirror.http.serving import MAX_BODY_BYTES
 from pushmirror.keys import PrivateKey, PublicKey, generate_key_file, load_private_key, seal
 from pushmirror.nodes import AuthorizedNodes
 from pushmirror.publisher.identity import Identity
-from pushmirror.publisher.reports import REMEMBERED_REPORTS, Reports
+from pushmirror.publisher.reports import Reports
 from tests.publisher.conftest import START_MS
 
 REPORT = Report(Event.COMPLETED, "t2.example.net", "mirror.example.org", "debian", "1-00000000", 3, 3, "list", files=7)
+MAX_APART_MS = MAX_APART_S * 1000
 
 
 class Stage:
-    """A publisher's reports with one authorized node, and everything that came out on the bus."""
+    """A publisher's reports with one authorized node, and everything that came out on the bus.
+
+    `now_ms` is everybody's clock; the nodes' `counter` goes on with each report.
+    """
 
     def __init__(self, folder: Path, identity: Identity) -> None:
+        self.folder = folder
+        self.now_ms = START_MS
+        self.counter = 0
         self.nodes_path = folder / "authorized_nodes"
         self.node_key = self.make_key(folder / "t2.example.net")
         self.other_key = self.make_key(folder / "other.example.net")
@@ -42,20 +50,31 @@ class Stage:
             identity=identity,
             trees=("debian", "fedora"),
             sender=bus.sender(),
-            clock_ms=lambda: START_MS,
+            clock_ms=lambda: self.now_ms,
         )
         self.identity = identity
 
     def make_key(self, path: Path) -> PrivateKey:
-        generate_key_file(path, path.name)
+        if not path.exists():
+            generate_key_file(path, path.name)
         return load_private_key(path)
 
     def authorize(self, key: PublicKey, *names: str) -> None:
         self.nodes_path.write_text("".join(f"{key.line} {name}\n" for name in names))
 
-    def seal(self, report: Report = REPORT, *, kind: str | None = None, key: PrivateKey | None = None) -> bytes:
+    def seal(
+        self,
+        report: Report = REPORT,
+        *,
+        kind: str | None = None,
+        key: PrivateKey | None = None,
+        at_ms: int | None = None,
+    ) -> bytes:
+        """Return a report that is made now, or at `at_ms`."""
         kind = kind or report_kind(report.event)
-        signed = self.identity.compose(kind, format_report(report), at_ms=START_MS, counter=1)
+        self.counter += 1
+        at_ms = self.now_ms if at_ms is None else at_ms
+        signed = self.identity.compose(kind, format_report(report), at_ms=at_ms, counter=self.counter)
         return seal(signed, key or self.node_key)
 
 
@@ -115,6 +134,8 @@ def test_a_report_that_is_posted_again_is_taken_and_not_repeated(stage: Stage) -
         ("node", 403, lambda stage: stage.seal(replace(REPORT, node="t3.example.net"))),
         ("signature", 403, lambda stage: stage.seal(key=stage.other_key)),
         ("signature", 403, lambda stage: change(stage.seal(), i=2)),
+        ("date", 400, lambda stage: stage.seal(at_ms=START_MS - 2 * MAX_APART_MS)),
+        ("date", 400, lambda stage: stage.seal(at_ms=START_MS + 2 * MAX_APART_MS)),
         ("signature", 403, lambda stage: change(stage.seal(key=stage.other_key),
                                                 certificate=stage.node_key.public.line)),
     ],
@@ -167,12 +188,68 @@ def test_a_faulty_file_at_the_start_is_an_error(tmp_path: Path) -> None:
         AuthorizedNodes(tmp_path / "nowhere")
 
 
-def test_what_is_remembered_is_bounded(stage: Stage) -> None:
-    """After very many reports the first one is new again; memory does not grow with what is posted."""
-    first = stage.seal()
-    stage.reports.take(first)
-    for number in range(REMEMBERED_REPORTS):
-        assert stage.reports.take(stage.seal(replace(REPORT, applied=number))) is None
-    stage.reports.take(first)
-    assert len(stage.sent) == REMEMBERED_REPORTS + 2
-    assert len(stage.reports.last) == 1
+def test_a_recorded_report_takes_nothing_back(stage: Stage) -> None:
+    """However many others came since: a status tells what the node said last, and nobody on the bus hears it again."""
+    old = stage.seal(REPORT)
+    assert stage.reports.take(old) is None
+    for number in range(300):
+        stage.now_ms += 100
+        tree = ("debian", "fedora")[number % 2]
+        assert stage.reports.take(stage.seal(replace(REPORT, tree=tree, applied=4 + number))) is None
+    before = stage.reports.last["t2.example.net"]["debian"]
+    assert (stage.reports.take(old), stage.reports.accepted) == (None, 301)
+    assert stage.reports.last["t2.example.net"]["debian"] == before and before.report.applied == 302
+    assert len(stage.sent) == 301
+
+
+def test_each_tree_and_each_node_has_an_order_of_its_own(stage: Stage) -> None:
+    """What is late about one tree is news as long as nothing newer was said of that one; within a second the counter
+    decides, which begins anew when the node is started."""
+    first, second, of_fedora, last = (stage.seal(replace(REPORT, tree=tree)) for tree in ("debian", "debian", "fedora",
+                                                                                         "debian"))  # fmt: skip
+    for body in (last, second, of_fedora, first):
+        assert stage.reports.take(body) is None
+    assert [body for _, body in stage.sent] == [last, of_fedora]
+    stage.counter, stage.now_ms = 0, stage.now_ms + 1000
+    restarted = stage.seal()
+    assert stage.reports.take(restarted) is None
+    assert stage.sent[-1][1] == restarted
+
+
+@pytest.mark.parametrize("away_ms", [-MAX_APART_MS, MAX_APART_MS])
+def test_a_report_of_another_time_is_refused(
+    stage: Stage, away_ms: int, caplog: pytest.LogCaptureFixture, identity: Identity
+) -> None:
+    """After a restart nothing is known of the nodes: what is older than a quarter of an hour is not believed then
+    either, nor what is to come. The log says which clocks are to be looked at."""
+    for at_ms in (stage.now_ms + away_ms, stage.now_ms):
+        assert stage.reports.take(stage.seal(at_ms=at_ms)) is None
+    stage.reports.take(stage.seal(replace(REPORT, tree="fedora"), at_ms=stage.now_ms + away_ms))
+    again = Stage(stage.folder, identity)
+    refusal = again.reports.take(stage.seal(at_ms=stage.now_ms + away_ms + (1000 if away_ms > 0 else -1000)))
+    assert refusal is not None and refusal.status == 400
+    assert (dict(again.reports.refused), again.sent, again.reports.last) == ({"date": 1}, [], {})
+    side = "after" if away_ms > 0 else "before"
+    assert f"the report of t2.example.net is dated 901 seconds {side} the publisher's clock" in caplog.text
+
+
+def test_a_node_whose_clock_was_set_back_is_heard_again(stage: Stage) -> None:
+    """After twice a quarter of an hour at the latest, and whatever it has dated its reports before."""
+    assert stage.reports.take(stage.seal(at_ms=stage.now_ms + MAX_APART_MS)) is None
+    away_ms = -MAX_APART_MS
+    assert stage.reports.take(stage.seal(at_ms=stage.now_ms + away_ms)) is None
+    assert len(stage.sent) == 1
+    stage.now_ms += 2 * MAX_APART_MS + 1000
+    assert stage.reports.take(stage.seal(at_ms=stage.now_ms + away_ms)) is None
+    assert len(stage.sent) == 2
+
+
+def test_when_all_clocks_were_set_back_reports_are_heard_on(stage: Stage) -> None:
+    """What is dated a day ahead of our clock was said before that; nobody waits for the day to pass."""
+    day_ms = 86_400_000
+    stage.now_ms += day_ms
+    assert stage.reports.take(stage.seal()) is None
+    stage.now_ms -= day_ms
+    body = stage.seal()
+    assert stage.reports.take(body) is None
+    assert stage.sent[-1][1] == body and len(stage.sent) == 2

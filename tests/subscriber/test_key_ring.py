@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,7 @@ def test_a_signature_that_does_not_fit_exchanges_nothing(keys: Keys, ledger: Led
     ring = Ring(keys, ledger, "a")
     good, evil = keys.exchanged("a", "b"), keys.exchanged("a", "e")
     with pytest.raises(BadSignature):
-        ring.ring.take(Envelope(evil.topic, evil.msg, evil.signed, good.signature, good.certificate, good.timestamp))
+        ring.ring.take(replace(evil, signature=good.signature, certificate=good.certificate))
     assert ring.of(TREE) == "a"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
 
+from pushmirror.bus.greeting import Greeter
 from pushmirror.bus.interface import Sender
 from pushmirror.core.messages import UPDATED
 from pushmirror.core.model import RelayHead, RelayHeartbeat
@@ -55,7 +56,7 @@ class Herald(Service):
         self._looking = self._loop(self.look)
         self._beating = self._loop(self._beat)
         self._soon: Any = None
-        self._greeting: Any = None
+        self._greeter = Greeter(reactor, self._beat)
 
     def _loop(self, function: Callable[[], None]) -> LoopingCall:
         loop = LoopingCall(function)
@@ -72,14 +73,14 @@ class Herald(Service):
         for loop in (self._looking, self._beating):
             if loop.running:
                 loop.stop()
-        for call in (self._soon, self._greeting):
-            if call is not None and call.active():
-                call.cancel()
+        self._greeter.stop()
+        if self._soon is not None and self._soon.active():
+            self._soon.cancel()
 
     def greet(self, subscription: bytes) -> None:
         """Tell whoever just subscribed where every tree is: nothing sent before has reached them."""
         if self.running and self._is_heard(subscription):
-            self._greeting = self._call_once(self._greeting, self._beat)
+            self._greeter.greet()
 
     def _is_heard(self, subscription: bytes) -> bool:
         topics = [self._voice.topic(publisher, RELAY_HEARTBEAT).encode() for publisher in self._publishers]
@@ -87,13 +88,8 @@ class Herald(Service):
 
     def wake(self) -> None:
         """Look soon at what has become of the trees."""
-        if self.running:
-            self._soon = self._call_once(self._soon, self.look)
-
-    def _call_once(self, pending: Any, function: Callable[[], None]) -> Any:
-        if pending is not None and pending.active():
-            return pending
-        return self._reactor.callLater(SOON_SECONDS, function)
+        if self.running and (self._soon is None or not self._soon.active()):
+            self._soon = self._reactor.callLater(SOON_SECONDS, self.look)
 
     def look(self) -> None:
         """Send what has come to be in place since the last look, and tell how far the trees are when that changed."""

@@ -65,7 +65,7 @@ class ShownProofs:
             envelope = open_envelope(body)
             origin = self._find_origin(envelope)
             if not self._signatures.take(self._steady_ms() / 1000):
-                return Refusal(429, "too many headers are being shown; try again in a few seconds")
+                return Refusal(429, "too many headers are being shown; try again in a second", wait_s=1)
             key = verify_envelope(envelope, origin.ring.every)
             told = read_testimony(envelope).heads
         except MalformedMessage as error:

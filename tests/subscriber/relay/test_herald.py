@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from pushmirror.bus.greeting import GREETING_SECONDS
 from pushmirror.core.messages import HEARTBEAT, UPDATED, topic
 from pushmirror.core.model import Head, RelayHeartbeat
 from pushmirror.core.relay_messages import RELAY_HEARTBEAT, parse_relay_heartbeat
@@ -130,9 +131,17 @@ def test_heartbeats_come_at_intervals_with_growing_counters(herald: Herald, node
 def test_a_newcomer_is_greeted_with_a_heartbeat(herald: Herald, node: RelayNode, clock: Any) -> None:
     """Only whoever listens to such heartbeats; several newcomers share one."""
     herald.greet(topic(PREFIX, ENVIRONMENT, HEARTBEAT).encode())
-    clock.advance(SOON_SECONDS)
+    clock.advance(GREETING_SECONDS)
     assert node.sent == []
     for _ in range(5):
         herald.greet(BEATS)
-    clock.advance(SOON_SECONDS)
+    clock.advance(GREETING_SECONDS)
     assert len(beats(node)) == 1
+
+
+def test_whoever_subscribes_over_and_over_has_little_told(herald: Herald, node: RelayNode, clock: Any) -> None:
+    """A minute of it costs twenty heartbeats and one in three seconds, and those of every thirty."""
+    for _ in range(600):
+        herald.greet(BEATS)
+        clock.advance(0.1)
+    assert 2 + 20 <= len(beats(node)) <= 2 + 20 + 20
