@@ -8,7 +8,10 @@ from tests.model.tier1 import Killed
 
 
 class Errors(logging.Handler):
-    """Adds what the subscribers log as errors to `found`, unless that they were killed is all that is wrong."""
+    """Adds what the subscribers log as errors to `found`, unless that they were killed is all that is wrong.
+
+    A jump that nobody can confirm is no fault of theirs either: clocks are set here, and services are away.
+    """
 
     def __init__(self, found: list[str]) -> None:
         super().__init__(logging.ERROR)
@@ -20,7 +23,8 @@ class Errors(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if record.name.startswith("pushmirror.subscriber.") and Killed.__name__ not in text:
+        expected = Killed.__name__ in text or "--leap" in text
+        if record.name.startswith("pushmirror.subscriber.") and not expected:
             self._found.append(text)
 
     def close(self) -> None:

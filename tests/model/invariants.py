@@ -58,13 +58,15 @@ class Watch:
     def _check_applied(self, mirror: Tier2, here: Tree) -> None:
         """What was put up to the applied serial, and is unchanged at the Tier 1 since, is in place.
 
-        A directory that it is to take the place of is a deletion, and may be held: until the cleaned serial.
+        A directory that it is to take the place of is a deletion: held until the cleaned serial, or refused.
         """
         record, there = mirror.record(), self._world.tier1.tree
         applied, cleaned = self._told(mirror, record.applied), self._told(mirror, record.cleaned)
         for path, entry in (applied.tree if applied else {}).items():
             in_the_way = path in here and here[path].is_directory
             told = cleaned if in_the_way else applied
+            if in_the_way and mirror.refused:
+                continue
             if told is None or told.tree.get(path) != entry or entry.is_directory:
                 continue
             if there.get(path) == entry and path not in self._world.tier1.unsaid:
