@@ -9,6 +9,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -137,7 +138,8 @@ def test_reports_pass_and_large_bodies_do_not(site: Site, tmp_path: Path) -> Non
     site.publisher.nodes.write_text(f"{key.public.line} {NODE}\n")
     report = Report(Event.STARTED, NODE, "mirror.example.org", "debian", None, -1, -1, "whole")
     identity = Identity("mirror.example.org", "org.example", "prod")
-    body = seal(identity.compose("sync.started", format_report(report), at_ms=1, counter=1), key)
+    now_ms = time.time_ns() // 10**6
+    body = seal(identity.compose("sync.started", format_report(report), at_ms=now_ms, counter=1), key)
     with site.publisher.daemon() as daemon:
         daemon.wait_for_socket(site.publisher.control)
         assert site.ask("/v1/reports", "POST", body)[0] == 204

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,7 +145,8 @@ def test_status_tells_what_was_announced_and_what_nodes_said(publisher: Publishe
         publisher.nodes.write_text(f"{node_key.public.line} t2.example.net\n")
         report = Report(Event.COMPLETED, "t2.example.net", "mirror.example.org", "debian", None, 1, 1, "list", files=1)
         speaker = Identity("t2.example.net", "org.example", "prod")
-        body = seal(speaker.compose("sync.completed", format_report(report), at_ms=1, counter=1), node_key)
+        now_ms = time.time_ns() // 10**6
+        body = seal(speaker.compose("sync.completed", format_report(report), at_ms=now_ms, counter=1), node_key)
         with Listener(publisher.endpoint, "org.example.prod.pushmirror.sync.") as listener:
             # The listener's subscription is in effect when a heartbeat of a second one, made later, arrives.
             with Listener(publisher.endpoint) as probe:

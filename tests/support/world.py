@@ -50,8 +50,8 @@ class Subscriber:
         self.mirror = self.folder / "mirror"
         self.config = self.folder / "subscriber.yaml"
         self.world = world
-        for folder in (self.mirror, self.folder / "state"):
-            folder.mkdir(parents=True)
+        self.mirror.mkdir(parents=True)
+        (self.folder / "state").mkdir(mode=0o750)
         self.key = generate_key_file(self.folder / "key", name)
         self.curve: CurveKey | None = None
         self.settings: dict[str, Any] = {
@@ -223,7 +223,8 @@ class World:
         self._stack = contextlib.ExitStack()
         self.subscribers: list[Subscriber] = []
         self.publisher_folder = folder / "publisher"
-        (self.publisher_folder / "state").mkdir(parents=True)
+        self.publisher_folder.mkdir()
+        (self.publisher_folder / "state").mkdir(mode=0o750)
         self.publisher_config = self.publisher_folder / "publisher.yaml"
         self.heartbeat = "1s"
         self.profile = "plain"
