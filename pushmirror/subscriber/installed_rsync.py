@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import sh
 
 from pushmirror.core.rsync_version import RsyncVersion, describe_faults, parse_version
 from pushmirror.subscriber.confinement import find_version
@@ -55,9 +54,11 @@ def ask_rsync(program: str, environment: Mapping[str, str], *, confine: bool = T
     """
     is_confined = confine and find_version() > 0
     try:
-        printed = sh.Command(program)(
-            "--version", _env=clean_environment(environment), _timeout=_PATIENCE_S, _tty_out=False, _return_cmd=True
-        )
-    except (sh.CommandNotFound, sh.ErrorReturnCode, sh.TimeoutException, sh.ForkException, OSError):
+        # Not by sh, which looks every tenth of a second whether a program has ended: each start would wait for that.
+        printed = subprocess.run(
+            [program, "--version"], env=clean_environment(environment), stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=_PATIENCE_S, check=True,
+        ).stdout  # fmt: skip
+    except (OSError, ValueError, subprocess.SubprocessError):
         return InstalledRsync(None, is_confined, is_free=not confine)
-    return InstalledRsync(parse_version(printed.stdout), is_confined, is_free=not confine)
+    return InstalledRsync(parse_version(printed), is_confined, is_free=not confine)

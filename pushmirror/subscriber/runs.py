@@ -203,7 +203,8 @@ class Runs:
             root = self._mirror.metadata_root if stage.kind is StageKind.METADATA else self._mirror.root
             await self._remove_links(remove_links_out, root, result.items.links)
         self._count(stage.kind, result)
-        self.sum.created += max(0, await self._count_named(stage) - before)
+        if result.items.created:  # whoever claims nothing new gains nothing
+            self.sum.created += max(0, await self._count_named(stage) - before)
         if read is self._source:
             self.saw_content |= bool(result.items.present or result.notes.unreadable)
         return result
