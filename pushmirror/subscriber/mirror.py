@@ -212,18 +212,24 @@ class _Look:
     """Answers what stands at a path; remembers which directories above are real ones."""
 
     def __init__(self, root: bytes) -> None:
-        self._root = root
-        self._real: dict[TreePath, bool] = {}
+        self._prefix = os.path.join(root, b"")
+        self._real: dict[bytes, bool] = {}
 
     def mode(self, path: TreePath) -> int | None:
-        if not all(self._is_real(above) for above in reversed(tuple(ancestors(path)))):
+        end = path.rfind(b"/")
+        if end > 0 and not self._is_real(path[:end]):
             return None
-        return _mode(os.path.join(self._root, path))
+        return _mode(self._prefix + path)
 
-    def _is_real(self, directory: TreePath) -> bool:
+    def _is_real(self, directory: bytes) -> bool:
+        """Tell whether a directory stands there, and in a real one itself."""
         if directory not in self._real:
-            mode = _mode(os.path.join(self._root, directory))
-            self._real[directory] = mode is not None and stat.S_ISDIR(mode)
+            is_real = True
+            for each in (*reversed(tuple(ancestors(directory))), directory):
+                if each not in self._real:
+                    mode = _mode(self._prefix + each) if is_real else None
+                    self._real[each] = mode is not None and stat.S_ISDIR(mode)
+                is_real = self._real[each]
         return self._real[directory]
 
 
