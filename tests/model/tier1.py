@@ -259,8 +259,11 @@ class Tier1:
         self.lost_announcements = True
         self.start()
         head = self.journal.announced_head(TREE)
-        then, now = self.histories[head.epoch, head.serial, head.digest].tree, self.told
+        told = self.histories[head.epoch, head.serial, head.digest]
+        then, now = told.tree, self.told
         self.unsaid.update(path for path in then | now if then.get(path) != now.get(path))
+        # What came and went since may have been fetched by whoever looked in between.
+        self.unsaid.update(path for path, number in self.died_at.items() if number >= told.number)
 
     def reinstall(self, *, clock_off_ms: int) -> None:
         """Go on with an empty journal, made while the clock was wrong by that much."""
