@@ -20,9 +20,11 @@ def publisher(config: Path, log_level: str) -> None:
     It signs and sends what `pushmirror publish` has announced, says that it is alive, hands out what subscribers have
     missed, and passes on the reports of the authorized nodes. SIGTERM and SIGINT stop it.
     """
-    from pushmirror.cli.daemon import run_daemon
-    from pushmirror.publisher.service import make_service
-    from pushmirror.settings.load import load_and_inspect_publisher
+    from pushmirror.cli.daemon import quick_start, run_daemon
+
+    with quick_start():
+        from pushmirror.publisher.service import make_service
+        from pushmirror.settings.load import load_and_inspect_publisher
 
     settings = load_and_inspect_publisher(config)
     run_daemon(lambda reactor: make_service(settings, reactor), allow_root=settings.allow_root, log_level=log_level)
