@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import hypothesis
 import pytest
 
@@ -14,7 +16,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let hypothesis try more under ``--full``; no deadline per example, since test machines are shared."""
+    """Let hypothesis try more under ``--full``; no deadline per example, since test machines are shared.
+
+    What a shell starts in the background ignores SIGINT, and would hand that on to the programs under test.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("default", deadline=None, max_examples=50, print_blob=True)
     hypothesis.settings.register_profile("full", deadline=None, max_examples=2000, print_blob=True)
     hypothesis.settings.load_profile("full" if config.getoption("--full") else "default")
