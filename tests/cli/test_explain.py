@@ -42,6 +42,8 @@ from tests.monitor.examples import (
 )
 from tests.support.processes import Program, run_pushmirror
 
+pytestmark = pytest.mark.slow
+
 SOURCE = "rsync://127.0.0.1:8730/fedora/updates/"
 
 

@@ -17,6 +17,8 @@ from pushmirror.publisher.journal import JOURNAL_NAME, Journal
 from tests.publisher.daemon import Publisher
 from tests.support.processes import PUSHMIRROR, clean_environment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def publisher(tmp_path: Path) -> Publisher:

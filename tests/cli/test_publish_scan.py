@@ -15,6 +15,8 @@ from pushmirror.publisher.journal import JOURNAL_NAME, Journal
 from tests.publisher.daemon import Publisher
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def publisher(tmp_path: Path) -> Publisher:

@@ -38,6 +38,8 @@ from pushmirror.publisher.signing import SingleKey
 from tests.publisher.conftest import START_MS
 from tests.support.reactor import Spin
 
+pytestmark = pytest.mark.slow
+
 SMALL = ChangeList(changed=(TreePath(b"odd\xff"), TreePath(b"pool/a")), deleted=(TreePath(b"gone"),))
 LARGE = ChangeList(changed=tuple(TreePath(b"pool/%08d/%s" % (number, b"x" * 80)) for number in range(40_000)))
 NODE = "t2.example.net"

@@ -40,6 +40,8 @@ from tests.subscriber.upstream import (
 )
 from tests.support.reactor import Spin
 
+pytestmark = pytest.mark.slow
+
 LARGE = ChangeList(changed=tuple(TreePath(b"pool/%08d/%s" % (number, b"x" * 80)) for number in range(3000)))
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
 
