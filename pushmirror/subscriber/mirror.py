@@ -113,6 +113,11 @@ class Mirror:
         look = _Look(self.root)
         return tuple(path for path in paths if look.mode(path) is not None)
 
+    def absent(self, paths: Iterable[TreePath]) -> frozenset[TreePath]:
+        """Return those of `paths` at which nothing stands."""
+        look = _Look(self.root)
+        return frozenset(path for path in paths if look.mode(path) is None)
+
     def concerned(self, paths: Iterable[TreePath]) -> tuple[TreePath, ...]:
         """Return those of `paths` whose deletion changes anything here: where something stands, or else a directory
         right above, which has another time since they are gone."""
@@ -138,14 +143,6 @@ class Mirror:
         """Return how many entries stand at `paths` and below them, each counted once."""
         present = self.present(topmost(paths))
         return sum(_count(os.path.join(self.root, path)) for path in present)
-
-    def count_named(self, paths: Iterable[TreePath], *, recursive: bool) -> int:
-        """Return how many entries stand at `paths` and above them, once each; if `recursive` those below too."""
-        named = topmost(paths) if recursive else tuple(paths)
-        add_ancestors(above := set[TreePath](), named)
-        if recursive:
-            return len(self.present(above)) + self.count_entries(named)
-        return len(self.present(above.union(named)))
 
     def count_all(self) -> int:
         """Return how many entries the tree has, without our own folder and its root."""

@@ -15,6 +15,7 @@ from pushmirror.core.command import build_command
 from pushmirror.core.exits import Judgement, Outcome
 from pushmirror.core.model import Stage, StageKind
 from pushmirror.core.paths import TreePath, shorten, topmost
+from pushmirror.subscriber.census import Census
 from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.links import clear_links_above, remove_links_out
 from pushmirror.subscriber.parts import SourceParts, TreeParts
@@ -195,7 +196,7 @@ class Runs:
         log.info("tree %s: %s, %s", self._parts.name, stage.kind.value, scope)
         if stage.kind is StageKind.METADATA:
             await self._remove_links(clear_links_above, self._mirror.root, stage.paths)
-        before = await self._count_named(stage)
+        census = await self._take_census(stage)
         result = await self._runner.run(
             self._parts.name, stage.kind, command, source, self._parts.limits(stage), self.lock, self._parts.writable
         )
@@ -203,8 +204,8 @@ class Runs:
             root = self._mirror.metadata_root if stage.kind is StageKind.METADATA else self._mirror.root
             await self._remove_links(remove_links_out, root, result.items.links)
         self._count(stage.kind, result)
-        if result.items.created:  # whoever claims nothing new gains nothing
-            self.sum.created += max(0, await self._count_named(stage) - before)
+        if census and result.items.created:  # whoever claims nothing new gains nothing
+            self.sum.created += await self.in_thread(census.gained)
         if read is self._source:
             self.saw_content |= bool(result.items.present or result.notes.unreadable)
         return result
@@ -223,15 +224,11 @@ class Runs:
         if kind in _BRINGING:
             self.sum.bytes += result.items.transferred_bytes
 
-    async def _count_named(self, stage: Stage) -> int:
-        """Return how many entries there are of those that a run for `stage` may make.
-
-        What rsync tells of that may be the upstream's own words, and by what is new it would set its own budget.
-        """
+    async def _take_census(self, stage: Stage) -> Census | None:
         if stage.kind not in _COUNTED:
-            return 0
+            return None
         recursive = stage.kind is StageKind.DIRECTORIES
-        return await self.in_thread(partial(self._mirror.count_named, stage.paths, recursive=recursive))
+        return await self.in_thread(partial(Census, self._mirror, stage.paths, recursive=recursive))
 
     async def clear_way(self, clashes: Iterable[TreePath]) -> bool:
         """Make way for files and links that take the place of directories: that deletes what is in those.

@@ -56,16 +56,9 @@ def test_names_that_are_no_text_are_seen(root: Path) -> None:
     assert Mirror(root).present([odd, TreePath(b"a/odd\xfe\n")]) == (odd,)
 
 
-def test_entries_at_paths_and_above_them_are_counted(root: Path) -> None:
-    """Each once, in whatever order they are named; those below only if they are asked for; none behind a link."""
-    mirror = Mirror(root)
-    named = paths("a/b/c/two", "a", "a/b/c/nothing", "new/file", "outwards/inner/three", "file")
-    assert mirror.count_named(named, recursive=False) == len(
-        paths("a", "a/b", "a/b/c", "a/b/c/two", "file", "outwards")
-    )
-    assert mirror.count_named(paths("a/b/c", "a/b"), recursive=True) == len(
-        paths("a", "a/b", "a/b/c", "a/b/c/two", "a/b/up")
-    )
+def test_what_does_not_stand_is_told_too(root: Path) -> None:
+    """The rest of the same paths."""
+    assert Mirror(root).absent(paths(*THERE, *NOT_THERE)) == frozenset(paths(*NOT_THERE))
 
 
 def test_links_to_directories_are_no_directories(root: Path) -> None:
