@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from pushmirror.core.model import ChangeList, Stamp
-from pushmirror.core.paths import TreePath, add_ancestors, ancestors, lies_below, topmost
+from pushmirror.core.paths import TreePath, add_ancestors, lies_below, topmost
 
 
 @dataclass
@@ -34,17 +34,18 @@ class Merged:
     def add(self, newer: ChangeList) -> None:
         """Add the list of the next update."""
         plain = set(plain_puts(newer))
-        add_ancestors(self._above, (*newer.changed, *newer.deleted, *newer.directories))
+        put = {*newer.changed, *newer.directories}
+        above = _all_above(put)
+        self._above |= above
+        add_ancestors(self._above, newer.deleted)
         self._delete(set(newer.deleted))
         self._take_place(plain)
-        for path in newer.directories:
-            self._put(path)
-            self.directories.add(path)
-        for path in newer.changed:
-            self._put(path)
-            self.changed.add(path)
-            self.linked.pop(path, None)
-            self.stamps.pop(path, None)
+        self._put(put | above)
+        self.directories.update(newer.directories)
+        self.changed.update(newer.changed)
+        for forgotten in (self.linked, self.stamps):
+            for path in forgotten.keys() & newer.changed:
+                del forgotten[path]
         self.plain |= plain
         self.stamps.update((stamp.path, stamp) for stamp in newer.stamps)
         self.linked.update(newer.linked)
@@ -67,17 +68,15 @@ class Merged:
         for kept in (self.changed, self.deleted, self.directories, self.replaced, self.plain):
             kept.difference_update([path for path in kept if lies_below(path, paths)])
 
-    def _put(self, path: TreePath) -> None:
-        if not (self.deleted or self.plain):
-            return
-        for candidate in (path, *ancestors(path)):
-            if candidate in self.deleted:
-                self.deleted.remove(candidate)
-                self.replaced.add(candidate)
-            if candidate in self.plain:
-                # A directory again, and what was in it before the file or link is in no list.
-                self.plain.remove(candidate)
-                self.directories.add(candidate)
+    def _put(self, there: set[TreePath]) -> None:
+        """What is put, or has something put below it, is there again."""
+        again = self.deleted & there
+        self.deleted -= again
+        self.replaced |= again
+        # A directory again, and what was in it before the file or link is in no list.
+        turned = self.plain & there
+        self.plain -= turned
+        self.directories |= turned
 
 
 def merge(lists: Iterable[ChangeList]) -> Merged:
@@ -95,8 +94,11 @@ def settle(merged: Merged, is_directory: Callable[[TreePath], bool]) -> ChangeLi
     (`is_directory`, without following links), because old content below it has to go; elsewhere its puts suffice, as
     long as there are any: a later update may have deleted them, but not what they stand in.
     """
-    put_in = {*merged.changed, *merged.directories, *_all_above(merged.changed | merged.directories)}
-    recursive = merged.directories | {path for path in merged.replaced if path not in put_in or is_directory(path)}
+    recursive = set(merged.directories)
+    if merged.replaced:
+        put = merged.changed | merged.directories
+        put_in = put | _all_above(put)
+        recursive.update(path for path in merged.replaced if path not in put_in or is_directory(path))
     directories = topmost(recursive)
     covered = set(directories)
     changed = tuple(sorted(p for p in merged.changed if p not in covered and not lies_below(p, covered)))
