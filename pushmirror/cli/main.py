@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -67,6 +66,8 @@ class LazyGroup(click.Group):
         name = args[0] if args else ""
         if name in COMMANDS or name.startswith("-"):
             return super().resolve_command(ctx, args)
+        import difflib
+
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         advice = f"did you mean '{near[0]}'?" if near else "'pushmirror --help' lists all commands."
         raise click.UsageError(f"There is no command '{name}': {advice}", ctx)

@@ -25,7 +25,8 @@ T = TypeVar("T")
 class SettingsModel(BaseModel):
     """Frozen, takes no unknown key, converts nothing: what YAML calls a number is no text and no boolean."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Built when a file is read: those of the other role never are.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 @dataclass(frozen=True, eq=False)
