@@ -1,13 +1,34 @@
-"""Which keys the two ends of an encrypted bus use, from what the settings name."""
+"""What the two ends of an encrypted bus need to know, and how they come by it from what the settings name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pushmirror.bus.sender import ServerCurve
-from pushmirror.bus.sockets import ClientCurve
 from pushmirror.curve import CurvePair, generate_pair, load_curve_pair
 from pushmirror.nodes import AuthorizedNodes
+
+
+@dataclass(frozen=True)
+class ServerCurve:
+    """How a publisher speaks CURVE: its `secret` key as Z85, and the raw keys of those who may listen (None: all)."""
+
+    secret: str = field(repr=False)
+    allowed: Callable[[], frozenset[bytes]] | None = None
+
+    def read_allowed(self) -> frozenset[bytes] | None:
+        """Return who may listen now."""
+        return None if self.allowed is None else self.allowed()
+
+
+@dataclass(frozen=True)
+class ClientCurve:
+    """How a subscriber speaks CURVE, each key as Z85: to the `server` that it expects, and as whom."""
+
+    server: bytes
+    public: bytes
+    secret: bytes = field(repr=False)
 
 
 def make_server_curve(path: Path | None, nodes: AuthorizedNodes | None) -> ServerCurve | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 
+from pushmirror.bus.encryption import ServerCurve
 from pushmirror.bus.interface import DelayedCall, DescriptorReactor
 from pushmirror.bus.listening import listen
 from pushmirror.bus.outlet import MAX_KNOWN_TOPICS
@@ -38,18 +38,6 @@ _REFUSALS = {
     "greeting": "a client of the bus was refused: it speaks otherwise than we do, without CURVE or with it, or with "
     "another key of ours (%s; %d refused so far)",
 }
-
-
-@dataclass(frozen=True)
-class ServerCurve:
-    """How a publisher speaks CURVE: its `secret` key as Z85, and the raw keys of those who may listen (None: all)."""
-
-    secret: str = field(repr=False)
-    allowed: Callable[[], frozenset[bytes]] | None = None
-
-    def read_allowed(self) -> frozenset[bytes] | None:
-        """Return who may listen now."""
-        return None if self.allowed is None else self.allowed()
 
 
 class ZeroMQSender:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import zmq
 
+from pushmirror.bus.encryption import ClientCurve
 from pushmirror.errors import UsageError
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -29,15 +29,6 @@ MAX_CLIENT_MESSAGE_BYTES = 512
 
 _ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 _ZAP_DOMAIN = b"pushmirror"
-
-
-@dataclass(frozen=True)
-class ClientCurve:
-    """How a subscriber speaks CURVE, each key as Z85: to the `server` that it expects, and as whom."""
-
-    server: bytes
-    public: bytes
-    secret: bytes = field(repr=False)
 
 
 def check_curve(has_curve: bool) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 import zmq
 
 from pushmirror.bus.connection import ConnectionWatch
+from pushmirror.bus.encryption import ClientCurve
 from pushmirror.bus.endpoints import choose_families, explain_bad_endpoint
 from pushmirror.bus.frames import FrameAssembler
 from pushmirror.bus.interface import DelayedCall, Deliver, DescriptorReactor
-from pushmirror.bus.sockets import ClientCurve, Context, Socket, check_curve, open_subscribing
+from pushmirror.bus.sockets import Context, Socket, check_curve, open_subscribing
 
 _log = logging.getLogger(__name__)
 

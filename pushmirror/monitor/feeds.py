@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 
-from pushmirror.bus.encryption import make_client_curve
-from pushmirror.bus.sockets import ClientCurve
+from pushmirror.bus.encryption import ClientCurve, make_client_curve
 from pushmirror.core.curve import parse_key, parse_line
 from pushmirror.core.messages import topic
 from pushmirror.curve import CurvePair, load_curve_pair

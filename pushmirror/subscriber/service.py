@@ -30,8 +30,8 @@ from pushmirror.subscriber.ledger import Ledger
 from pushmirror.subscriber.ledger_recovery import open_or_replace
 from pushmirror.subscriber.operations import Operations
 from pushmirror.subscriber.parts import TreeParts, make_parts
+from pushmirror.subscriber.relay.choice import kept_trees, make_copies
 from pushmirror.subscriber.relay.copies import Copies
-from pushmirror.subscriber.relay.service import kept_trees, make_copies, make_relay
 from pushmirror.subscriber.relay.shortening import Shortening
 from pushmirror.subscriber.runner import Runner
 from pushmirror.subscriber.status import Status
@@ -107,6 +107,8 @@ def _make_relays(
     """Return the relay that this node is, if it is one."""
     if settings.relay is None:
         return ()
+    from pushmirror.subscriber.relay.service import make_relay  # what serves is loaded by those who serve
+
     services = {name: upstream.services for name, upstream in upstreams.items()}
     rings = {name: upstream.ring for name, upstream in upstreams.items()}
     relay = make_relay(reactor, settings, settings.relay, key, ledger, copies, services, rings, clock_ms)

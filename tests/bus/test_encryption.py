@@ -11,8 +11,8 @@ import pytest
 import zmq
 
 from pushmirror.bus.connection import BROKEN_GREETING, NOT_LISTED
-from pushmirror.bus.encryption import make_client_curve, make_server_curve
-from pushmirror.bus.sender import ServerCurve, ZeroMQSender
+from pushmirror.bus.encryption import ServerCurve, make_client_curve, make_server_curve
+from pushmirror.bus.sender import ZeroMQSender
 from pushmirror.bus.sockets import check_curve
 from pushmirror.bus.zeromq import ZeroMQReceiver
 from pushmirror.curve import CurvePair, generate_curve_file, generate_pair, load_curve_pair

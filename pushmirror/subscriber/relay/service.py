@@ -29,26 +29,6 @@ from pushmirror.subscriber.relay.services import Services
 from pushmirror.subscriber.relay.voice import Voice
 
 
-def make_copies(settings: SubscriberSettings, ledger: Ledger) -> Copies:
-    """Return what this node hands on: nothing when its settings have no ``relay``."""
-    trees = relayed_trees(settings)
-    filtered = [name for name in trees if settings.trees[name].include or settings.trees[name].exclude]
-    return Copies(ledger, ledger.kept, {name: settings.trees[name].upstream for name in trees}, filtered)
-
-
-def relayed_trees(settings: SubscriberSettings) -> tuple[str, ...]:
-    """Return the trees that the operator wants to be handed on."""
-    if settings.relay is None:
-        return ()
-    return tuple(settings.trees) if settings.relay.trees is None else settings.relay.trees
-
-
-def kept_trees(settings: SubscriberSettings) -> frozenset[str]:
-    """Return the trees of which applied updates are kept: to be handed on, or because a relay may be read."""
-    below = [name for name, tree in settings.trees.items() if settings.upstreams[tree.upstream].relays]
-    return frozenset((*relayed_trees(settings), *below))
-
-
 def make_relay(
     reactor: Any,
     settings: SubscriberSettings,
