@@ -1,7 +1,8 @@
 """Change lists on the wire: `ChangeList` to its JSON object, and back. Raises MalformedMessage only.
 
 Names that are UTF-8 travel as text, the others as base64 in a second array (``changed_bytes`` beside ``changed``). Each
-array is sorted by its bytes as written and has no duplicates, so that one list has one form and one digest.
+array is sorted by its bytes as written and has no duplicates, so that one list has one form and one digest. In UTF-8
+that is the order of the characters, in which texts are compared anyway.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import binascii
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from pushmirror.core.model import ChangeList, Stamp
@@ -24,6 +26,7 @@ _MAX_TEXT = 2 * MAX_PATH_BYTES
 _STAMP_FIELDS = 3
 _PATHS = ("changed", "deleted", "directories", "bare", "linked")
 _KEYS = frozenset((*_PATHS, *(f"{key}_bytes" for key in _PATHS), "stamps"))
+_PATH_OF_STAMP = itemgetter(0)
 _Item = TypeVar("_Item")
 
 
@@ -36,13 +39,13 @@ def format_changes(changes: ChangeList) -> dict[str, Any]:
             found[key] = []
             continue
         texts = {path: format_text(path) for path in paths}
-        found[key] = sorted((text for text in texts.values() if text is not None), key=_as_bytes)
+        found[key] = sorted(text for text in texts.values() if text is not None)
         found[f"{key}_bytes"] = sorted(_encode(path) for path, text in texts.items() if text is None)
     pairs = {pair: (format_text(pair[0]), format_text(pair[1])) for pair in changes.linked}
     found["linked"] = sorted([a, b] for a, b in pairs.values() if a is not None and b is not None)
     found["linked_bytes"] = sorted([_encode(p), _encode(s)] for (p, s), texts_ in pairs.items() if None in texts_)
     stamps = [(format_text(stamp.path), stamp.size, stamp.mtime_ns) for stamp in changes.stamps]
-    found["stamps"] = sorted(([text, *rest] for text, *rest in stamps if text is not None), key=_stamp_order)
+    found["stamps"] = sorted(([text, *rest] for text, *rest in stamps if text is not None), key=_PATH_OF_STAMP)
     return {key: value for key, value in found.items() if value or key in ("changed", "deleted", "directories")}
 
 
@@ -96,9 +99,9 @@ def _trust_changes(array: Callable[[str], Iterable[object]]) -> ChangeList:
 
 
 def _parse_paths(array: Callable[[str], Iterable[object]], key: str) -> tuple[TreePath, ...]:
-    paths = [parse_text(text) for text in _ascending(_texts(array(key), key), key, _as_bytes)]
+    paths = [parse_text(text) for text in _ascending(_texts(array(key), key), key)]
     odd_key = f"{key}_bytes"
-    for text in _ascending(_texts(array(odd_key), odd_key), odd_key, _as_bytes):
+    for text in _ascending(_texts(array(odd_key), odd_key), odd_key):
         path = trust(_decode(text))
         if format_text(path) is not None:
             raise MalformedMessage(f"{odd_key} holds a path that is UTF-8")
@@ -107,10 +110,10 @@ def _parse_paths(array: Callable[[str], Iterable[object]], key: str) -> tuple[Tr
     return tuple(paths)
 
 
-def _ascending(items: Iterable[_Item], key: str, order: Callable[[_Item], Any]) -> Iterator[_Item]:
-    last = None
+def _ascending(items: Iterable[_Item], key: str, order: Callable[[_Item], Any] | None = None) -> Iterator[_Item]:
+    last: Any = None
     for item in items:
-        place = order(item)
+        place: Any = item if order is None else order(item)
         if last is not None and last >= place:
             raise MalformedMessage(f"{key} is not sorted by bytes or has duplicates")
         last = place
@@ -135,7 +138,7 @@ def _parse_pairs(array: Callable[[str], Iterable[object]]) -> tuple[tuple[TreePa
 
 
 def _ascending_pairs(array: Callable[[str], Iterable[object]], key: str) -> Iterator[list[str]]:
-    return _ascending(_pairs(array(key), key), key, lambda pair: [*map(_as_bytes, pair)])
+    return _ascending(_pairs(array(key), key), key)
 
 
 def _pairs(items: Iterable[object], key: str) -> Iterator[list[str]]:
@@ -146,7 +149,7 @@ def _pairs(items: Iterable[object], key: str) -> Iterator[list[str]]:
 
 
 def _parse_stamps(array: Callable[[str], Iterable[object]]) -> tuple[Stamp, ...]:
-    rows = _ascending(_stamps(array("stamps")), "stamps", _stamp_order)
+    rows = _ascending(_stamps(array("stamps")), "stamps", _PATH_OF_STAMP)
     return tuple(sorted(Stamp(parse_text(text), size, mtime_ns) for text, size, mtime_ns in rows))
 
 
@@ -159,14 +162,6 @@ def _stamps(items: Iterable[object]) -> Iterator[list[Any]]:
 
 def _is_numbers(values: list[object]) -> bool:
     return all(type(value) is int and 0 <= value <= MAX_INTEGER for value in values)
-
-
-def _stamp_order(row: list[Any]) -> bytes:
-    return _as_bytes(row[0])
-
-
-def _as_bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _encode(path: bytes) -> str:
