@@ -216,7 +216,10 @@ class _Look:
         end = path.rfind(b"/")
         if end > 0 and not self._is_real(path[:end]):
             return None
-        return _mode(self._prefix + path)
+        mode = _mode(self._prefix + path)
+        if mode is not None and stat.S_ISDIR(mode):
+            self._real[path] = True
+        return mode
 
     def _is_real(self, directory: bytes) -> bool:
         """Tell whether a directory stands there, and in a real one itself."""
