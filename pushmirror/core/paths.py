@@ -27,7 +27,7 @@ MAX_PATH_BYTES = 3072
 """Linux takes 4,096 bytes with the NUL (PATH_MAX); the rest is for the path of the tree itself and of its staging."""
 
 _HARMLESS = re.compile(rb"(?!\.)[^/\0]{1,%d}(?:/(?!\.)[^/\0]{1,%d})*" % (MAX_PART_BYTES, MAX_PART_BYTES))
-"""What nearly every path looks like, told at a glance: no part begins with a dot, as all that are refused do."""
+"""What nearly every path looks like, told at a glance: no part begins with a dot, as the names do that are refused."""
 
 
 def trust(raw: bytes) -> TreePath:
