@@ -50,15 +50,20 @@ class Model:
         self.pending[serial], self.numbers[serial] = changes, self.number
 
     def finish(self, serial: int, taken: int, deletions: set[TreePath], settled: set[TreePath]) -> None:
-        below = {
-            path: [old for name, old in self.deletions.items() if name.startswith(path + b"/")] for path in deletions
+        kin = {
+            path: [
+                old
+                for name, old in self.deletions.items()
+                if name.startswith(path + b"/") or path.startswith(name + b"/")
+            ]
+            for path in deletions
         }
         lowest = min(serial, self.applied + 1)
         for path in settled:
             self.deletions.pop(path, None)
             self.approved.discard(path)
         for path in deletions:
-            self.deletions.setdefault(path, min([lowest, *below[path]]))
+            self.deletions.setdefault(path, min([lowest, *kin[path]]))
         self.pending = {
             old: changes for old, changes in self.pending.items() if old > serial or self.numbers[old] > taken
         }
