@@ -64,6 +64,8 @@ def unpack(body: bytes | bytearray, known: Collection[str]) -> dict[str, PackedA
     keys = [match[1].decode("ascii") for match in found]
     if not found or starts[0] != 0 or any(earlier >= later for earlier, later in pairwise(keys)):
         raise NotPacked
+    if bytes(body[start] for start in starts) != b"{".ljust(len(starts), b","):  # no JSON at all
+        raise NotPacked
     if not all(key in known for key in keys):  # what is under another one may hold anything, also what looks like ours
         raise NotPacked
     ends = [*(start - 1 for start in starts[1:]), len(body) - len("]}")]

@@ -81,6 +81,8 @@ DISGUISED = {
     "keys out of order": b'{"deleted":["b"],"changed":["a"]}',
     "in a text": b'{"changed":["a,\\"deleted\\":[\\"evil\\"]"],"deleted":["b"]}',
     "a comma too many": b'{"changed":["a",],"deleted":["b"]}',
+    "a comma in the place of the brace": b',"changed":["a"],"deleted":["b"]}',
+    "a brace in the place of a comma": b'{"changed":["a"]{"deleted":["b"]}',
     "a number with a fraction": b'{"changed":["a"],"stamps":[["a",1.0,1]]}',
     "nothing": b"",
     "no object": b"[]",
