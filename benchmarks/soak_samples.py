@@ -31,6 +31,8 @@ EXPLAINED: tuple[tuple[str, str], ...] = (
     (r"is of no help: the (service did not answer|answer of the service broke off)", "the same"),
     (r"is of no help: the relay \S+ is behind", "the relay was off, and has yet to catch up"),
     (r"dropped a message \(stale\)", "a bus that repeats and reorders heartbeats; a daemon that was frozen"),
+    (r"breaks off the greeting", "a network that was cut in the middle of it"),
+    (r"rsync N\.N\.N has known faults", "the rsync that is installed, told at each start"),
     (r"was interrupted and is run again", "the subscriber was killed in the middle of a job"),
     (r"processes of an earlier job still run", "the subscriber was killed in the middle of a job"),
     (r"is not relayed: its first full sync is still to come", "the first start of the relay"),

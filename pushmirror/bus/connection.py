@@ -16,7 +16,8 @@ import zmq
 from pushmirror.bus.sockets import Socket
 
 BROKEN_GREETING = (
-    "the other side breaks off the greeting: one of the two does not speak CURVE, or `curve` here is not its key"
+    "the other side breaks off the greeting: one of the two does not speak CURVE, or `curve` here is not its key; "
+    "a network that was cut at that moment looks the same, once"
 )
 NOT_LISTED = "the other side does not let this node listen: its CURVE key is not in the authorized_nodes there"
 
