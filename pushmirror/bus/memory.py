@@ -98,5 +98,5 @@ class MemoryReceiver:
         if message is not None:
             try:
                 self._deliver(*message)
-            except Exception:
+            except Exception:  # the bus outlives whoever listens
                 _log.exception("the handler of a message failed")

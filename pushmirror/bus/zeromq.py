@@ -212,7 +212,7 @@ class ZeroMQReceiver:
     def _hand_over(self, topic: bytes, body: bytes) -> None:
         try:
             self._deliver(topic, body)
-        except Exception:
+        except Exception:  # the bus outlives whoever listens
             self._log_failure()
 
     def _log_failure(self) -> None:

@@ -35,7 +35,7 @@ def open_listening(path: Path) -> socket.socket:
             finally:
                 os.umask(before)
             listening.listen(MAX_CONNECTIONS)
-        except BaseException:
+        except BaseException:  # passed on
             listening.close()
             raise
         return listening

@@ -121,7 +121,7 @@ class ServiceRequest(Request):
             if (suppressed := self._visitors.may_tell("state")) is not None:
                 _log.error("a request could not be answered: %s (%d more before)", error, suppressed)
             self._refuse(Refusal(503, "the publisher cannot answer at the moment; try again later"))
-        except Exception:
+        except Exception:  # the asker is told, and the others are served
             if (suppressed := self._visitors.may_tell("fault")) is not None:
                 _log.exception("a request could not be answered (%d more before)", suppressed)
             self._refuse(Refusal(500, "the publisher failed to answer; its log says why"))

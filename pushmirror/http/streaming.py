@@ -60,8 +60,7 @@ class Stream:
                     return
                 self._request.write(piece)
                 written_bytes += len(piece)
-        except Exception:
-            # The status line is out: only a connection that breaks off tells the client that this is not all.
+        except Exception:  # the status line is out: only a connection that breaks off tells that this is not all
             if (suppressed := self._visitors.may_tell("answer")) is not None:
                 _log.exception("an answer could not be completed (%d more before)", suppressed)
             self._cut_off()
@@ -89,7 +88,7 @@ def _cut(chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
                 if len(piece) >= PIECE_BYTES:
                     yield bytes(piece[:PIECE_BYTES])
                     del piece[:PIECE_BYTES]
-    except Exception:
+    except Exception:  # passed on
         yield bytes(piece)  # what came before the fault is good
         raise
     if piece:

@@ -56,7 +56,7 @@ class Follower:
         try:
             for feed in self._feeds:
                 self._lines.append(_Line(self._context, feed))
-        except BaseException:
+        except BaseException:  # passed on
             self.close()
             raise
         return self

@@ -109,7 +109,7 @@ class Announcer(Service):
                 self._send_heartbeat()
             if sent >= BATCH_UPDATES:
                 self._continue_soon()
-        except Exception as error:
+        except Exception as error:  # the next turn tries again
             self._complain("announcing", error)
 
     def _continue_soon(self) -> None:
@@ -147,7 +147,7 @@ class Announcer(Service):
         self.tell_rotations()
         try:
             self._send_heartbeat()
-        except Exception as error:
+        except Exception as error:  # the next heartbeat tries again
             self._complain("heartbeat", error)
 
     def _send_heartbeat(self) -> None:
@@ -159,7 +159,7 @@ class Announcer(Service):
         try:
             for envelope in self._keys.announcements():
                 self._sender.send(self._identity.topic(ROTATED).encode(), envelope)
-        except Exception as error:
+        except Exception as error:  # the next heartbeat tells it again
             self._complain("telling of the key", error)
 
     def _send_heartbeat_with(self, key: PrivateKey) -> None:

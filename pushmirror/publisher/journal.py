@@ -242,7 +242,7 @@ class Journal:
             try:
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # passed on
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise

@@ -106,7 +106,7 @@ def connect(path: Path, *, busy_ms: int) -> sqlite3.Connection:
         )
         try:
             connection.execute("PRAGMA synchronous = FULL")
-        except BaseException:
+        except BaseException:  # passed on
             connection.close()
             raise
     return connection

@@ -30,7 +30,8 @@ def make(reactor: Any, spin: Spin) -> Iterator[Make]:
     with contextlib.ExitStack() as stack:
 
         def make(limits: Limits | None = None, *proxies: str, **more: int) -> Service:
-            service = Service(reactor, spin, limits, tuple(map(parse_network, proxies)), **more)  # type: ignore[arg-type]
+            networks = tuple(map(parse_network, proxies))
+            service = Service(reactor, spin, limits, networks, **more)  # type: ignore[arg-type]  # several kinds in one
             stack.callback(service.close)
             return service
 

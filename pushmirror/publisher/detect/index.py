@@ -81,7 +81,7 @@ class Index:
             try:
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # passed on
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise

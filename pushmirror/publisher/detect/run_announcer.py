@@ -73,7 +73,7 @@ class RunAnnouncer(Service):
         for tree in self._trees:
             try:
                 self._look_at(tree)
-            except Exception:
+            except Exception:  # the other trees are looked at
                 self._complain(tree)
 
     def _look_at(self, tree: str) -> None:
